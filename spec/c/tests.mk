@@ -1,0 +1,2 @@
+# The C specs, one a line, sorted; each is a program of its own.
+WEIR_C_SPECS =

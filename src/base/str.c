@@ -1,0 +1,98 @@
+/*
+ * See str.h. Pure but for the memory of a buf.
+ */
+#include "base/str.h"
+#include "base/mem.h"
+#include <stdlib.h>
+#include <strings.h>
+
+static unsigned char lower(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+}
+
+bool str_eq_nocase(struct str a, struct str b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++)
+        if (lower(a.p[i]) != lower(b.p[i]))
+            return false;
+    return true;
+}
+
+bool str_starts(struct str s, struct str prefix)
+{
+    return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
+}
+
+struct str str_trim(struct str s)
+{
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
+        s.p++;
+        s.n--;
+    }
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
+int str_to_u64(struct str s, uint64_t max, uint64_t *out)
+{
+    uint64_t value = 0;
+
+    if (s.n == 0)
+        return -1;
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned digit = (unsigned char)s.p[i] - (unsigned)'0';
+
+        if (digit > 9 || value > (max - digit) / 10 || digit > max)
+            return -1;
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return 0;
+}
+
+char *buf_reserve(struct buf *b, size_t n)
+{
+    size_t cap;
+
+    if (b->max_bytes && (n > b->max_bytes || b->n > b->max_bytes - n))
+        return NULL;
+    if (b->cap_bytes - b->n < n) {
+        cap = b->cap_bytes ? b->cap_bytes : 512;
+        while (cap - b->n < n)
+            cap *= 2;
+        b->p = xrealloc(b->p, cap);
+        b->cap_bytes = cap;
+    }
+    return b->p + b->n;
+}
+
+int buf_add(struct buf *b, const void *p, size_t n)
+{
+    char *to = buf_reserve(b, n);
+
+    if (!to)
+        return -1;
+    if (n)
+        memcpy(to, p, n);
+    b->n += n;
+    return 0;
+}
+
+void buf_drop(struct buf *b, size_t n)
+{
+    must(n <= b->n);
+    b->n -= n;
+    if (b->n && n)
+        memmove(b->p, b->p + n, b->n);
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->p);
+    b->p = NULL;
+    b->n = b->cap_bytes = 0;
+}

@@ -1,0 +1,191 @@
+/*
+ * What Lua sees of C. This text is compiled here and given to ffi.cdef as it
+ * stands (without the lines that begin with #). Nothing in here calls Lua,
+ * blocks or jumps. Strings into C are borrowed for the call; a weir_str out
+ * points into the request and is valid until the request waits or changes
+ * what was asked for: copy it at once.
+ *
+ * int results: 0 or more is good, WEIR_NONE says "there is none", WEIR_WAIT
+ * "armed: yield, then ask for the result", below that an error whose text is
+ * weir_strerror(code).
+ */
+typedef struct weir_str {
+    const char *p;
+    size_t n;
+} weir_str;
+
+typedef struct weir_req weir_req;
+typedef struct weir_re weir_re;
+
+enum {
+    WEIR_ABI = 1,
+    WEIR_NONE = -100,
+    WEIR_WAIT = -101,
+    WEIR_AGAIN = -102
+};
+
+int weir_abi(void);
+const char *weir_strerror(int code);
+
+/* The request that the running coroutine belongs to; NULL in a timer. */
+weir_req *weir_current(void);
+
+/* ---- the request ---- */
+
+enum {
+    WEIR_REQ_METHOD,
+    WEIR_REQ_URI,
+    WEIR_REQ_RAW_PATH,
+    WEIR_REQ_PATH,
+    WEIR_REQ_QUERY,
+    WEIR_REQ_SCHEME,
+    WEIR_REQ_PROTOCOL,
+    WEIR_REQ_HOST,
+    WEIR_REQ_REMOTE_ADDR,
+    WEIR_REQ_SERVER_ADDR,
+    WEIR_REQ_SERVER_NAME,
+    WEIR_REQ_FRONT_ID,
+    WEIR_REQ_ID
+};
+/* Fills out with a text of the request (never WEIR_NONE; empty when unknown). */
+void weir_req_get(const weir_req *req, int what, weir_str *out);
+/* Changes METHOD or QUERY; the bytes are copied. */
+void weir_req_set(weir_req *req, int what, const char *p, size_t n);
+
+enum {
+    WEIR_REQ_REMOTE_PORT,
+    WEIR_REQ_SERVER_PORT,
+    WEIR_REQ_IS_AUTHORIZER,
+    WEIR_REQ_CONTENT_LENGTH,
+    WEIR_REQ_BODY_BYTES,
+    WEIR_REQ_ABORTED,
+    WEIR_REQ_HEAD_SENT,
+    WEIR_REQ_STATUS,
+    WEIR_REQ_SOURCE,
+    WEIR_REQ_UPSTREAM_STATUS,
+    WEIR_REQ_RESP_BYTES,
+    WEIR_REQ_START_MS,
+    WEIR_REQ_START_US,
+    WEIR_REQ_UPSTREAM_START_US,
+    WEIR_REQ_UPSTREAM_HEAD_US,
+    WEIR_REQ_UPSTREAM_END_US,
+    WEIR_REQ_DENY_STYLE
+};
+double weir_req_number(const weir_req *req, int what);
+
+/* Header lists: of the request, of the response, of the upstream's response. */
+enum {
+    WEIR_HEADERS_REQUEST,
+    WEIR_HEADERS_RESPONSE,
+    WEIR_HEADERS_UPSTREAM
+};
+/* The first value; WEIR_NONE when there is no such header. */
+int weir_header_get(const weir_req *req, int list, const char *name, size_t n, weir_str *value);
+/* The i-th field (from 0); WEIR_NONE behind the last. */
+int weir_header_at(const weir_req *req, int list, int i, weir_str *name, weir_str *value);
+/* Replaces, appends, removes; the bytes are copied. -2 when name or value hold what HTTP forbids. */
+int weir_header_set(weir_req *req, int list, const char *name, size_t name_n, const char *value,
+                    size_t value_n);
+int weir_header_add(weir_req *req, int list, const char *name, size_t name_n, const char *value,
+                    size_t value_n);
+void weir_header_clear(weir_req *req, int list, const char *name, size_t n);
+
+/*
+ * The whole request body. 0: out holds it; WEIR_WAIT: it is still arriving;
+ * -3: it is larger than client_body_buffer_size; -6: the client went away.
+ */
+int weir_req_body(weir_req *req, weir_str *out);
+/* Another body for the upstream; copied. */
+void weir_req_set_body(weir_req *req, const char *p, size_t n);
+
+/* ---- the response ---- */
+
+/* status 100..599 */
+void weir_resp_set_status(weir_req *req, int status);
+void weir_resp_set_source(weir_req *req, int source);
+/* Commits status and headers. */
+void weir_resp_head(weir_req *req);
+/* Sends body bytes. 0, or WEIR_WAIT when so much is queued that the caller must wait (they are sent). */
+int weir_resp_body(weir_req *req, const char *p, size_t n);
+void weir_resp_end(weir_req *req);
+/* head (with Content-Length), body and end in one. */
+void weir_resp_all(weir_req *req, int status, const char *p, size_t n);
+
+/* ---- the upstream ---- */
+
+/*
+ * Sends the request to an upstream: host (name or address) and port, the
+ * request target (path and query as they go on the wire), timeouts in ms.
+ * retries: how often a connection may be tried again. Always WEIR_WAIT or an
+ * error; after the wait, weir_upstream_result gives 0 (head received),
+ * -5 timeout, -6 cannot connect or closed, -2 invalid response.
+ */
+int weir_upstream_start(weir_req *req, const char *host, size_t host_n, int port,
+                        const char *target, size_t target_n, int retries, int connect_ms,
+                        int write_ms, int read_ms);
+int weir_upstream_result(weir_req *req);
+/* What the failure was, in words: valid until the request ends. */
+const char *weir_upstream_reason(const weir_req *req);
+/* Takes the upstream's status and headers over into the response; hop-by-hop ones stay behind. */
+void weir_upstream_accept(weir_req *req);
+/*
+ * Moves body bytes from the upstream to the client. 1: all is sent; WEIR_WAIT:
+ * yield and call again; below: the upstream broke off.
+ */
+int weir_upstream_forward(weir_req *req);
+/*
+ * The next piece of the body, for body filters: 0 and a piece; 1: the end (out is
+ * empty); WEIR_WAIT; below: the upstream broke off. A piece is valid until the next call.
+ */
+int weir_upstream_read(weir_req *req, weir_str *out);
+
+/* ---- counters ---- */
+
+/*
+ * Windows are given as arrays: limit[i], and what[i]: 1..6 for second, minute,
+ * hour, day, month, year, or minus the size in milliseconds. sliding: 0 or 1 for all.
+ * used[i] is what was counted before this call (with the part of the previous
+ * window that still weighs, if sliding), reset_ms[i] the distance to the window's end.
+ * admit returns 1 (admitted and charged in all) or 0 (nothing charged).
+ */
+int weir_counter_admit(const char *id, size_t n, int count, const int64_t *what,
+                       const double *limit, int sliding, int64_t cost, double *used,
+                       int64_t *reset_ms);
+void weir_counter_charge(const char *id, size_t n, int count, const int64_t *what, int sliding,
+                         int64_t amount);
+void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what, int sliding,
+                       double *used, int64_t *reset_ms);
+
+/* ---- time, log, configuration ---- */
+
+double weir_now(void);          /* seconds since the epoch, with milliseconds, as of this turn */
+double weir_mono_us(void);      /* read now */
+int weir_sleep(double seconds); /* WEIR_WAIT */
+/* Runs the timer function of number id in a coroutine of its own after delay seconds. */
+void weir_timer_start(int id, double delay_s);
+/* level 0 (emerg) to 7 (debug) */
+void weir_log(int level, const char *p, size_t n);
+int weir_log_enabled(int level);
+/* The value of a key of weir.conf as text, defaults filled in; WEIR_NONE: no such key. */
+int weir_conf_get(const char *key, size_t n, weir_str *out);
+/* The i-th configured value of a list key; WEIR_NONE behind the last. */
+int weir_conf_list(const char *key, size_t n, int i, weir_str *out);
+/* The declarative configuration: the text that the master read; WEIR_NONE if there is none. */
+int weir_conf_declarative(weir_str *path, weir_str *text);
+/* The number of this worker, from 1; 0 elsewhere. */
+int weir_worker_id(void);
+int weir_random(char *out, size_t n);
+
+/* ---- regular expressions ---- */
+
+/* NULL, and out says why; compiled with JIT. options: "i", "x", "s", "m", "a" (anchored), "u". */
+weir_re *weir_re_new(const char *pattern, size_t n, const char *options, weir_str *out);
+void weir_re_free(weir_re *re);
+/*
+ * Matches from offset on. The number of pairs written to ovector (start and
+ * end of each group, -1 when it did not take part; the whole first), WEIR_NONE, or an error.
+ */
+int weir_re_exec(weir_re *re, const char *p, size_t n, size_t offset, int32_t *ovector, int pairs);
+int weir_re_groups(const weir_re *re);
+/* The i-th named group: its number, and its name; WEIR_NONE behind the last. */
+int weir_re_name(const weir_re *re, int i, weir_str *name);

@@ -1,0 +1,10 @@
+# The C files of weir but for main.c, one a line, sorted.
+WEIR_SOURCES = \
+	src/base/calendar.c \
+	src/base/clock.c \
+	src/base/err.c \
+	src/base/log.c \
+	src/base/mem.c \
+	src/base/str.c \
+	src/ev/loop.c \
+	src/ev/op.c
