@@ -1,0 +1,214 @@
+/*
+ * See co.h. A finished coroutine goes back to the pool and is used again; one
+ * that failed is dropped, because its stack is no longer known. An op carries
+ * the number and the generation of its coroutine, never a pointer: a late
+ * completion finds another generation, is dropped and counted.
+ */
+#include "lua/co.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "ev/loop.h"
+#include "lua/internal.h"
+#include "req/req.h"
+#include <lauxlib.h>
+
+#define GENERATION_BITS 40
+
+enum co_state {
+    CO_FREE,
+    CO_RUNNING,
+    CO_WAITING,
+    CO_READY, /* its op is done; goes on at the end of the turn */
+};
+
+struct co {
+    lua_State *L;
+    struct vm *vm;
+    struct op *op; /* while waiting */
+    struct req *req;
+    struct co *next_free;
+    struct deferred deferred;
+    uint64_t generation;
+    uint32_t number;
+    int ref;
+    enum co_state state;
+};
+
+static struct {
+    struct co **all;
+    struct co *free;
+    struct co *current;
+    uint32_t count, cap;
+    unsigned waiting;
+    uint64_t dropped;
+} the_pool;
+
+struct co *co_current(void)
+{
+    return the_pool.current;
+}
+
+struct req *co_current_req(void)
+{
+    return the_pool.current ? the_pool.current->req : NULL;
+}
+
+uint64_t co_dropped_count(void)
+{
+    return the_pool.dropped;
+}
+
+unsigned co_waiting_count(void)
+{
+    return the_pool.waiting;
+}
+
+static void new_thread(struct co *co)
+{
+    co->L = lua_newthread(co->vm->L);
+    co->ref = luaL_ref(co->vm->L, LUA_REGISTRYINDEX);
+}
+
+static struct co *take(struct vm *vm)
+{
+    struct co *co = the_pool.free;
+
+    if (co) {
+        the_pool.free = co->next_free;
+        return co;
+    }
+    if (the_pool.count == the_pool.cap) {
+        the_pool.cap = the_pool.cap ? the_pool.cap * 2 : 64;
+        the_pool.all = xrealloc(the_pool.all, the_pool.cap * sizeof(struct co *));
+    }
+    co = xcalloc(1, sizeof *co);
+    co->vm = vm;
+    co->number = the_pool.count;
+    the_pool.all[the_pool.count++] = co;
+    new_thread(co);
+    return co;
+}
+
+static void release(struct co *co)
+{
+    co->state = CO_FREE;
+    co->generation++;
+    co->req = NULL;
+    co->next_free = the_pool.free;
+    the_pool.free = co;
+}
+
+static void *token_of(const struct co *co)
+{
+    return (void *)(uintptr_t)(((uint64_t)co->number << GENERATION_BITS) |
+                               (co->generation & ((UINT64_C(1) << GENERATION_BITS) - 1)));
+}
+
+static struct co *from_token(void *token)
+{
+    uint32_t number = (uint32_t)((uintptr_t)token >> GENERATION_BITS);
+    struct co *co = number < the_pool.count ? the_pool.all[number] : NULL;
+
+    return co && token_of(co) == token ? co : NULL;
+}
+
+/*
+ * The error handler of the Lua half has caught everything that plugins do:
+ * what arrives here is a failure of the half itself.
+ */
+static void fail(struct co *co)
+{
+    const char *text = lua_tostring(co->L, -1);
+    struct req *req = co->req;
+
+    log_error("a coroutine of weir itself failed: %s", text ? text : "(no message)");
+    luaL_unref(co->vm->L, LUA_REGISTRYINDEX, co->ref);
+    new_thread(co);
+    release(co);
+    if (req)
+        vm_request_failed(req);
+}
+
+/* The only caller of lua_resume. */
+static void co_step(struct co *co, int nargs)
+{
+    struct co *outer = the_pool.current;
+    int status;
+
+    the_pool.current = co;
+    co->state = CO_RUNNING;
+    status = lua_resume(co->L, nargs);
+    the_pool.current = outer;
+    if (LIKELY(status == 0)) {
+        lua_settop(co->L, 0);
+        release(co);
+    } else if (status == LUA_YIELD && co->op) {
+        lua_settop(co->L, 0);
+        co->state = CO_WAITING;
+        the_pool.waiting++;
+    } else if (status == LUA_YIELD) {
+        /* a plugin's own yield that no resume of its own takes */
+        lua_settop(co->L, 0);
+        lua_pushliteral(co->L, "coroutine.yield outside of a coroutine of the plugin's own");
+        fail(co);
+    } else {
+        fail(co);
+    }
+}
+
+static void on_turn_end(struct deferred *d)
+{
+    struct co *co = CONTAINER_OF(d, struct co, deferred);
+
+    co->op = NULL;
+    co_step(co, 0);
+}
+
+static void make_ready(struct co *co)
+{
+    the_pool.waiting--;
+    co->state = CO_READY;
+    loop_defer(co->vm->args.loop, &co->deferred, on_turn_end);
+}
+
+static void on_op_done(struct op *op, void *token)
+{
+    struct co *co = from_token(token);
+
+    if (!co || co->op != op) {
+        the_pool.dropped++;
+        return;
+    }
+    if (co->state == CO_WAITING)
+        make_ready(co);
+}
+
+void co_wait(struct op *op)
+{
+    struct co *co = the_pool.current;
+
+    must(co && !co->op && op->state == OP_PENDING && !op->done);
+    co->op = op;
+    op->arg = token_of(co);
+    op->done = on_op_done;
+}
+
+void co_cancel(struct co *co)
+{
+    if (co->state != CO_WAITING)
+        return;
+    op_cancel(co->op);
+    make_ready(co);
+}
+
+void co_run(struct vm *vm, int fn_ref, int arg, struct req *req)
+{
+    struct co *co = take(vm);
+
+    co->req = req;
+    if (req)
+        req->co = co;
+    lua_rawgeti(co->L, LUA_REGISTRYINDEX, fn_ref);
+    lua_pushinteger(co->L, arg);
+    co_step(co, 1);
+}

@@ -1,0 +1,40 @@
+/*
+ * What the files of the lua floor share among themselves.
+ */
+#ifndef WEIR_LUA_INTERNAL_H
+#define WEIR_LUA_INTERNAL_H
+
+#include "base/str.h"
+#include "base/weir.h"
+#include "lua/vm.h"
+#include <lua.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(default)
+#include "lua/weir_ffi.h"
+#pragma GCC visibility pop
+
+struct vm {
+    lua_State *L;
+    struct vm_args args;
+    int ref_request, ref_timer, ref_start, ref_check, ref_command;
+};
+
+/* The one state of this process; NULL before vm_open. */
+extern struct vm *the_vm;
+
+/* The Lua half itself broke on a request: answers 500 if nothing was sent, and ends it. */
+void vm_request_failed(struct req *req);
+
+static inline struct str str_of(const char *p, size_t n)
+{
+    return (struct str){ p, n };
+}
+
+static inline weir_str ffi_str(struct str s)
+{
+    return (weir_str){ s.p, s.n };
+}
+
+#endif

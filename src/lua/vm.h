@@ -1,0 +1,41 @@
+/*
+ * The Lua state of this process: libraries, paths, memory policy, and the
+ * entry points of the Lua half. One per process.
+ */
+#ifndef WEIR_LUA_VM_H
+#define WEIR_LUA_VM_H
+
+#include "base/err.h"
+#include "base/weir.h"
+
+struct conf;
+struct counter_table;
+struct vm;
+
+struct vm_args {
+    struct loop *loop;             /* NULL for commands: nothing may wait then */
+    const struct conf *conf;
+    struct counter_table *counters; /* NULL for commands */
+    unsigned worker_id;            /* 0 for commands */
+};
+
+/*
+ * Opens the state and runs lua/weir/boot.lua, which loads configuration and
+ * plugins. The error text holds file:line. Blocks (reads files).
+ */
+int vm_open(struct vm **out, const struct vm_args *args, struct err *e) MUST_CHECK;
+void vm_close(struct vm *vm);
+
+/* Runs the init_worker and configure phases. They may start timers; a failing handler is logged. */
+int vm_start(struct vm *vm, struct err *e) MUST_CHECK;
+
+/* Runs the phases of a request whose head is decoded; returns when it waits or is logged. */
+void vm_run_request(struct vm *vm, struct req *req);
+
+/* Loads everything as a worker would and reports, for `weir check` and reloads. */
+int vm_check(const struct conf *conf, struct err *e) MUST_CHECK;
+
+/* A command of lua/weir/cli (`weir plugins list`); the exit status, or negative with e set. */
+int lua_command(const struct conf *conf, int argc, char **argv, struct err *e) MUST_CHECK;
+
+#endif
