@@ -129,6 +129,15 @@ static void fail(struct co *co)
         vm_request_failed(req);
 }
 
+static void on_turn_end(struct deferred *d);
+
+static void make_ready(struct co *co)
+{
+    the_pool.waiting--;
+    co->state = CO_READY;
+    loop_defer(co->vm->args.loop, &co->deferred, on_turn_end);
+}
+
 /* The only caller of lua_resume. */
 static void co_step(struct co *co, int nargs)
 {
@@ -144,8 +153,11 @@ static void co_step(struct co *co, int nargs)
         release(co);
     } else if (status == LUA_YIELD && co->op) {
         lua_settop(co->L, 0);
-        co->state = CO_WAITING;
         the_pool.waiting++;
+        if (co->state == CO_READY)
+            make_ready(co);
+        else
+            co->state = CO_WAITING;
     } else if (status == LUA_YIELD) {
         /* a plugin's own yield that no resume of its own takes */
         lua_settop(co->L, 0);
@@ -164,13 +176,6 @@ static void on_turn_end(struct deferred *d)
     co_step(co, 0);
 }
 
-static void make_ready(struct co *co)
-{
-    the_pool.waiting--;
-    co->state = CO_READY;
-    loop_defer(co->vm->args.loop, &co->deferred, on_turn_end);
-}
-
 static void on_op_done(struct op *op, void *token)
 {
     struct co *co = from_token(token);
@@ -181,6 +186,8 @@ static void on_op_done(struct op *op, void *token)
     }
     if (co->state == CO_WAITING)
         make_ready(co);
+    else
+        co->state = CO_READY; /* done before Lua has yielded */
 }
 
 void co_wait(struct op *op)

@@ -18,7 +18,7 @@
 struct vm {
     lua_State *L;
     struct vm_args args;
-    int ref_request, ref_timer, ref_start, ref_check, ref_command;
+    int ref_request, ref_timer, ref_load, ref_start, ref_check, ref_command;
 };
 
 /* The one state of this process; NULL before vm_open. */

@@ -26,8 +26,8 @@ struct vm_args {
 int vm_open(struct vm **out, const struct vm_args *args, struct err *e) MUST_CHECK;
 void vm_close(struct vm *vm);
 
-/* Runs the init_worker and configure phases. They may start timers; a failing handler is logged. */
-int vm_start(struct vm *vm, struct err *e) MUST_CHECK;
+/* Runs the init_worker and configure phases, in a coroutine; a failing handler is logged. */
+void vm_start(struct vm *vm);
 
 /* Runs the phases of a request whose head is decoded; returns when it waits or is logged. */
 void vm_run_request(struct vm *vm, struct req *req);

@@ -56,6 +56,8 @@ enum {
     WEIR_REQ_REMOTE_PORT,
     WEIR_REQ_SERVER_PORT,
     WEIR_REQ_IS_AUTHORIZER,
+    WEIR_REQ_IS_REPEATED,
+    WEIR_REQ_IS_HEAD,
     WEIR_REQ_CONTENT_LENGTH,
     WEIR_REQ_BODY_BYTES,
     WEIR_REQ_ABORTED,
@@ -103,6 +105,8 @@ void weir_req_set_body(weir_req *req, const char *p, size_t n);
 /* status 100..599 */
 void weir_resp_set_status(weir_req *req, int status);
 void weir_resp_set_source(weir_req *req, int source);
+/* Announces the body's length; without it, it is not announced. */
+void weir_resp_set_length(weir_req *req, double bytes);
 /* Commits status and headers. */
 void weir_resp_head(weir_req *req);
 /* Sends body bytes. 0, or WEIR_WAIT when so much is queued that the caller must wait (they are sent). */
@@ -110,6 +114,8 @@ int weir_resp_body(weir_req *req, const char *p, size_t n);
 void weir_resp_end(weir_req *req);
 /* head (with Content-Length), body and end in one. */
 void weir_resp_all(weir_req *req, int status, const char *p, size_t n);
+/* The log phase is over: the access log's line is written and the request let go. Its last call. */
+void weir_req_done(weir_req *req);
 
 /* ---- the upstream ---- */
 
@@ -174,6 +180,7 @@ int weir_conf_list(const char *key, size_t n, int i, weir_str *out);
 int weir_conf_declarative(weir_str *path, weir_str *text);
 /* The number of this worker, from 1; 0 elsewhere. */
 int weir_worker_id(void);
+/* Random bytes of the operating system; 0. */
 int weir_random(char *out, size_t n);
 
 /* ---- regular expressions ---- */

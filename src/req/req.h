@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/weir.h"
 #include "ev/loop.h"
+#include "ev/op.h"
 #include "wire/headers.h"
 
 enum req_role {
@@ -44,7 +45,9 @@ enum req_source {
     SOURCE_SERVICE,  /* the upstream */
 };
 
-struct req;
+/* Bytes queued towards the client: above the first whoever produces them waits until the second. */
+#define REQ_QUEUE_HIGH_BYTES (256 * 1024)
+#define REQ_QUEUE_LOW_BYTES (64 * 1024)
 
 /* What a transport must do for a request. */
 struct req_transport {
@@ -66,7 +69,9 @@ struct req {
     enum req_state state;
     enum req_role role;
     enum req_deny_style deny_style;
+    bool repeated; /* the front asks a second time about one client request: count nothing */
     bool aborted; /* the client or the web server went away */
+    bool is_head; /* the client asked HEAD, whatever plugins make of the method */
 
     /* the request, as it arrived; plugins may change method, query and headers */
     struct str method, protocol /* "HTTP/1.1" */, scheme /* "http", "https" */;
@@ -84,7 +89,10 @@ struct req {
     int64_t content_length; /* -1 when it was not announced */
     uint64_t body_bytes;    /* arrived so far */
     struct buf body;        /* its bound is client_body_buffer_size */
-    bool body_complete, body_paused;
+    bool body_complete, body_paused; /* paused: body is full */
+    struct op body_op;               /* somebody waits for the whole body */
+    struct str own_body;             /* a plugin's, for the upstream, instead */
+    bool has_own_body;
 
     char id[33]; /* 32 lower-case hex digits, X-Kong-Request-Id */
 
@@ -94,6 +102,7 @@ struct req {
     struct headers resp_headers;
     int64_t resp_content_length; /* -1: not known */
     uint64_t resp_bytes;         /* body bytes handed to the transport */
+    struct op drain_op;          /* somebody waits until the client has taken what is queued */
     unsigned upstream_status;    /* 0 when no upstream answered */
 
     /* times, clock_mono_us_exact; 0 when it did not happen */
@@ -135,6 +144,18 @@ void req_send_end(struct req *req);
 
 /* True if the response to this request has no body (HEAD, 204, 304). */
 bool req_bodyless(const struct req *req);
+
+/* Makes body_op pending: it is done when the body is complete, or will not fit, or the client left. */
+void req_wait_body(struct req *req);
+
+/* For the transport: bytes were appended to body, or one of its flags has changed. */
+void req_body_arrived(struct req *req);
+
+/* Makes drain_op pending: it is done when the client has taken most of what is queued. */
+void req_wait_drain(struct req *req);
+
+/* For the transport: queued_bytes fell below REQ_QUEUE_LOW_BYTES. */
+void req_drained(struct req *req);
 
 /* Requests alive in this process. */
 unsigned req_count(void);

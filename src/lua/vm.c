@@ -1,0 +1,227 @@
+/*
+ * See vm.h. Owns the Lua state. The Lua half is entered through a handful of
+ * functions that lua/weir/boot.lua returns; their registry references are kept
+ * here. Memory policy is decided in this file alone.
+ */
+#include "lua/vm.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "conf/keys.h"
+#include "lua/co.h"
+#include "lua/internal.h"
+#include "req/req.h"
+#include <lauxlib.h>
+#include <luajit.h>
+#include <lualib.h>
+#include <stdlib.h>
+
+/* The text of weir_ffi.h, for ffi.cdef: what C compiled is what Lua declares. */
+__asm__(".pushsection .rodata\n"
+        "weir_cdef_text:\n"
+        ".incbin \"lua/weir_ffi.h\"\n"
+        "weir_cdef_text_end:\n"
+        ".byte 0\n"
+        ".popsection\n");
+extern const char weir_cdef_text[], weir_cdef_text_end[];
+
+struct vm *the_vm;
+
+/* Where lua/ and plugins/ lie: the source tree in tests, the installed tree otherwise. */
+static const char *data_dir(void)
+{
+    const char *dir = getenv("WEIR_DATA_DIR");
+
+    return dir && *dir ? dir : PKGDATADIR;
+}
+
+static int traceback(lua_State *L)
+{
+    const char *text = lua_tostring(L, 1);
+
+    luaL_traceback(L, L, text ? text : "(error is not a string)", 1);
+    return 1;
+}
+
+/* Calls the function below its nargs arguments; one result stays on the stack. */
+static int call(lua_State *L, int nargs, struct err *e)
+{
+    int base = lua_gettop(L) - nargs;
+    int status;
+
+    lua_pushcfunction(L, traceback);
+    lua_insert(L, base);
+    status = lua_pcall(L, nargs, 1, base);
+    lua_remove(L, base);
+    if (status == 0)
+        return 0;
+    err_set(e, ERR_LUA, "%s", lua_tostring(L, -1));
+    lua_pop(L, 1);
+    return ERR_LUA;
+}
+
+static void set_paths(lua_State *L, const struct conf *conf)
+{
+    const char *dir = data_dir();
+
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "path");
+    lua_pushfstring(L, "%s/lua/?.lua;%s/lua/?/init.lua;%s/lua/compat/?.lua;%s%s%s", dir, dir, dir,
+                    conf->lua_package_path, *conf->lua_package_path ? ";" : "",
+                    lua_tostring(L, -1));
+    lua_setfield(L, -3, "path");
+    lua_pop(L, 2);
+
+    lua_newtable(L);
+    lua_pushlstring(L, weir_cdef_text, (size_t)(weir_cdef_text_end - weir_cdef_text));
+    lua_setfield(L, -2, "cdef");
+    lua_pushstring(L, dir);
+    lua_setfield(L, -2, "data_dir");
+    lua_pushstring(L, PACKAGE_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_setglobal(L, "weir_host"); /* taken away by weir.ffi */
+}
+
+static int ref_field(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    must(lua_isfunction(L, -1));
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int load_boot(struct vm *vm, struct err *e)
+{
+    lua_State *L = vm->L;
+
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "weir.boot");
+    if (call(L, 1, e) < 0)
+        return e->code;
+    vm->ref_request = ref_field(L, "request");
+    vm->ref_timer = ref_field(L, "timer");
+    vm->ref_load = ref_field(L, "load");
+    vm->ref_start = ref_field(L, "start");
+    vm->ref_check = ref_field(L, "check");
+    vm->ref_command = ref_field(L, "command");
+    lua_pop(L, 1);
+    return 0;
+}
+
+/* A function of boot that returns nil, or the text of what went wrong. */
+static int call_ref(struct vm *vm, int ref, struct err *e)
+{
+    int rc;
+
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, ref);
+    rc = call(vm->L, 0, e);
+    if (rc < 0)
+        return rc;
+    if (!lua_isnil(vm->L, -1))
+        rc = err_set(e, ERR_CONFIG, "%s", lua_tostring(vm->L, -1));
+    lua_pop(vm->L, 1);
+    return rc;
+}
+
+static int open_state(struct vm **out, const struct vm_args *args, struct err *e)
+{
+    const char *jit = getenv("WEIR_TEST_JIT");
+    struct vm *vm = xcalloc(1, sizeof *vm);
+    int rc;
+
+    must(!the_vm);
+    vm->args = *args;
+    vm->L = luaL_newstate();
+    if (!vm->L) {
+        free(vm);
+        return err_set(e, ERR_LUA, "cannot open a Lua state: out of memory");
+    }
+    the_vm = vm;
+    luaL_openlibs(vm->L);
+    if (jit && strcmp(jit, "off") == 0)
+        luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    set_paths(vm->L, args->conf);
+    rc = load_boot(vm, e);
+    if (rc < 0) {
+        vm_close(vm);
+        return rc;
+    }
+    *out = vm;
+    return 0;
+}
+
+int vm_open(struct vm **out, const struct vm_args *args, struct err *e)
+{
+    int rc = open_state(out, args, e);
+
+    if (rc < 0)
+        return rc;
+    rc = call_ref(*out, (*out)->ref_load, e);
+    if (rc < 0) {
+        vm_close(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
+void vm_close(struct vm *vm)
+{
+    lua_close(vm->L);
+    the_vm = NULL;
+    free(vm);
+}
+
+void vm_start(struct vm *vm)
+{
+    co_run(vm, vm->ref_start, 0, NULL);
+}
+
+void vm_run_request(struct vm *vm, struct req *req)
+{
+    req_advance(req, REQ_RUNNING);
+    co_run(vm, vm->ref_request, 0, req);
+}
+
+void vm_request_failed(struct req *req)
+{
+    if (!req_head_sent(req)) {
+        req->status = 500;
+        req->source = SOURCE_ERROR;
+        req_send_head(req);
+    }
+    if (req->state < REQ_ANSWERED)
+        req_send_end(req);
+    weir_req_done((weir_req *)req);
+}
+
+int vm_check(const struct conf *conf, struct err *e)
+{
+    struct vm_args args = { .conf = conf };
+    struct vm *vm;
+    int rc = open_state(&vm, &args, e);
+
+    if (rc < 0)
+        return rc;
+    rc = call_ref(vm, vm->ref_check, e);
+    vm_close(vm);
+    return rc;
+}
+
+int lua_command(const struct conf *conf, int argc, char **argv, struct err *e)
+{
+    struct vm_args args = { .conf = conf };
+    struct vm *vm;
+    int rc = open_state(&vm, &args, e);
+
+    if (rc < 0)
+        return rc;
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->ref_command);
+    lua_createtable(vm->L, argc, 0);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(vm->L, argv[i]);
+        lua_rawseti(vm->L, -2, i + 1);
+    }
+    rc = call(vm->L, 1, e);
+    if (rc == 0)
+        rc = (int)lua_tointeger(vm->L, -1);
+    vm_close(vm);
+    return rc;
+}
