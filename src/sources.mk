@@ -6,5 +6,10 @@ WEIR_SOURCES = \
 	src/base/log.c \
 	src/base/mem.c \
 	src/base/str.c \
+	src/conf/address.c \
+	src/conf/check.c \
+	src/conf/file.c \
+	src/conf/keys.c \
+	src/conf/parse.c \
 	src/ev/loop.c \
 	src/ev/op.c

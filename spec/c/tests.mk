@@ -1,2 +1,3 @@
 # The C specs, one a line, sorted; each is a program of its own.
-WEIR_C_SPECS =
+WEIR_C_SPECS = \
+	spec/c/conf/test_parse.c

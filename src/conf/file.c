@@ -1,0 +1,63 @@
+/*
+ * See file.h. Reads to the end whatever size stat says, so that pipes and
+ * files of /proc work too; refuses directories.
+ */
+#include "conf/file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define PIECE_BYTES 65536
+
+static int fail_errno(const char *verb, const char *path, struct err *e)
+{
+    int saved_errno = errno;
+
+    err_set_errno(e, "cannot %s %s", verb, path);
+    errno = saved_errno;
+    return ERR_SYSTEM;
+}
+
+static int read_all(int fd, const char *path, size_t max_bytes, struct buf *b, struct err *e)
+{
+    for (;;) {
+        char *to = buf_reserve(b, PIECE_BYTES);
+        ssize_t n;
+
+        must(to);
+        n = read(fd, to, PIECE_BYTES);
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1)
+            return fail_errno("read", path, e);
+        if (n == 0)
+            return 0;
+        b->n += (size_t)n;
+        if (b->n > max_bytes)
+            return err_set(e, ERR_BOUND, "%s: larger than %zu bytes", path, max_bytes);
+    }
+}
+
+int file_read(const char *path, size_t max_bytes, struct str *out, struct err *e)
+{
+    struct buf b = { 0 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc;
+
+    if (fd == -1)
+        return fail_errno("open", path, e);
+    rc = read_all(fd, path, max_bytes, &b, e);
+    if (rc == 0) {
+        b.p[b.n] = '\0'; /* the last read, of nothing, left room */
+        *out = (struct str){ b.p, b.n };
+        b.p = NULL;
+    }
+    {
+        int saved_errno = errno;
+
+        buf_free(&b);
+        close(fd);
+        errno = saved_errno;
+    }
+    return rc;
+}

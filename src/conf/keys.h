@@ -1,0 +1,191 @@
+/*
+ * The keys of weir.conf: ONE table, from which come struct conf, the parser,
+ * the defaults, the environment's names and the documentation's check. The
+ * members bear the keys' names; a time's member ends with _ms.
+ */
+#ifndef WEIR_CONF_KEYS_H
+#define WEIR_CONF_KEYS_H
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/weir.h"
+
+/*
+ * The kinds of value.
+ *   TEXT   any text                         PATH   an absolute path, or a word such as off or
+ * stderr LIST   comma separated texts            PATHS  comma separated absolute paths INT    a
+ * number                         COUNT  a number, or auto: one for each processor SIZE   bytes;
+ * suffix k, m, g            TIME   suffix ms, s, m, h; a bare number is seconds BOOL   on, off
+ * OCTAL  permission bits LEVEL  a level of the log               DENY   how an authorizer denies
+ */
+#define CONF_KINDS(X)                                                                              \
+    X(TEXT)                                                                                        \
+    X(PATH) X(LIST) X(PATHS) X(INT) X(COUNT) X(SIZE) X(TIME) X(BOOL) X(OCTAL) X(LEVEL) X(DENY)
+
+/*
+ * X(kind, name, default, least, most, reload, help); the bounds are in the
+ * member's unit. reload 0: the key is read at a start only. {prefix} and
+ * {datadir} in a value stand for the key prefix and for weir's share directory.
+ */
+/* clang-format off */
+#define CONF_KEYS(X) \
+    X(PATH, prefix, "/run/weir", 0, 0, 0, \
+      "The directory of runtime files: the pid file and the default socket.") \
+    X(PATH, pid_file, "{prefix}/weir.pid", 0, 0, 0, \
+      "The file that holds the master's process id and is locked while it runs.") \
+    X(TEXT, user, "www-data", 0, 0, 0, \
+      "The identity of the workers when weir is started as root, as user or \"user group\"; empty keeps root.") \
+    X(LIST, fastcgi_listen, "unix:{prefix}/weir.sock", 0, 0, 1, \
+      "Where web servers reach weir: unix:/path, host:port or [v6]:port, several; stdin for a socket inherited on descriptor 0.") \
+    X(OCTAL, fastcgi_socket_mode, "0660", 0, 0777, 1, \
+      "The permission bits of unix sockets.") \
+    X(TEXT, fastcgi_socket_owner, "", 0, 0, 1, \
+      "The owner of unix sockets, as user or user:group; empty: the key user.") \
+    X(INT, fastcgi_backlog, "4096", 1, 65535, 1, \
+      "How many connections may wait to be accepted; at least 1024 is wise, a full backlog is an error page at once.") \
+    X(COUNT, workers, "auto", 1, 256, 1, \
+      "How many worker processes serve requests; auto: one for each processor.") \
+    X(PATHS, plugin_dir, "{datadir}/plugins,/etc/weir/plugins", 0, 0, 1, \
+      "The directories that plugins are looked for in; the first that has a name wins.") \
+    X(LIST, plugins, "all", 0, 0, 1, \
+      "The plugins that may be used: all that are found, bundled (those that came with weir), names, or off.") \
+    X(TEXT, lua_package_path, "", 0, 0, 1, \
+      "Further patterns for Lua's require, in front of weir's own, separated by semicolons.") \
+    X(PATH, declarative_config, "/etc/weir/weir.yml", 0, 0, 1, \
+      "The declarative configuration: services, routes and plugins; off for none.") \
+    X(LEVEL, log_level, "notice", 0, 0, 1, \
+      "The least level that is logged: emerg, alert, crit, error, warn, notice, info or debug.") \
+    X(PATH, error_log, "stderr", 0, 0, 1, \
+      "Where weir logs: a file, or stderr.") \
+    X(PATH, access_log, "off", 0, 0, 1, \
+      "A file that gets a line for each request, or off.") \
+    X(SIZE, counter_memory, "32m", 1 << 16, INT64_C(1) << 40, 0, \
+      "The memory of the counter table that all workers share.") \
+    X(PATH, counter_file, "", 0, 0, 0, \
+      "A file to keep the counters in, so that they outlive a restart; empty: shared memory, kept over reload, upgrade and crash.") \
+    X(LIST, trusted_ips, "", 0, 0, 1, \
+      "Addresses and CIDR blocks of proxies whose X-Forwarded-* and real-IP headers are believed.") \
+    X(TEXT, real_ip_header, "X-Real-IP", 0, 0, 1, \
+      "The header that a trusted proxy names the client in.") \
+    X(BOOL, real_ip_recursive, "off", 0, 0, 1, \
+      "Whether the client is the last address of the header that is not trusted, not the last one.") \
+    X(LIST, headers, "server_tokens,latency_tokens,X-Kong-Request-Id", 0, 0, 1, \
+      "The headers that weir adds to responses of its own accord, or off.") \
+    X(BOOL, error_request_id, "off", 0, 0, 1, \
+      "Whether the bodies of weir's own error responses hold the request id.") \
+    X(DENY, deny_style, "status", 0, 0, 1, \
+      "How an authorizer's denial is told to the web server: status, nginx or variable; a request's WEIR_DENY parameter overrides.") \
+    X(SIZE, fastcgi_max_params_bytes, "64k", 1024, 16 << 20, 1, \
+      "The size of all FastCGI parameters of a request; more is answered 431.") \
+    X(INT, max_header_count, "100", 1, 10000, 1, \
+      "The number of headers of a request; more are answered 431.") \
+    X(SIZE, max_header_bytes, "32k", 256, 16 << 20, 1, \
+      "The size of all header names and values of a request; more is answered 431.") \
+    X(SIZE, client_max_body_size, "0", 0, INT64_C(1) << 50, 1, \
+      "The size of a request's body; more is answered 413; 0 sets no bound.") \
+    X(SIZE, client_body_buffer_size, "1m", 4096, 1 << 30, 1, \
+      "How much of a body a plugin can read whole, and how much may wait for a slow upstream, for each request.") \
+    X(INT, max_requests, "16384", 1, 1000000, 1, \
+      "Requests at once, for each worker; further ones are answered 503.") \
+    X(INT, max_connections, "20480", 1, 1000000, 1, \
+      "FastCGI connections at once, for each worker; further ones are closed at once.") \
+    X(TIME, request_timeout, "60s", 1, 86400000, 1, \
+      "The time between two pieces of a request's parameters or body; a longer pause is answered 408.") \
+    X(TIME, idle_timeout, "0", 0, 86400000, 1, \
+      "How long a kept FastCGI connection without a request stays open; 0 sets no bound.") \
+    X(INT, upstream_keepalive_pool_size, "512", 0, 100000, 1, \
+      "Idle upstream connections that a worker keeps; 0 keeps none.") \
+    X(TIME, upstream_keepalive_idle_timeout, "60s", 0, 86400000, 1, \
+      "How long an idle upstream connection is kept; 0 sets no bound.") \
+    X(INT, upstream_keepalive_max_requests, "10000", 0, 1000000000, 1, \
+      "Requests that one upstream connection may carry; 0 sets no bound.") \
+    X(SIZE, upstream_max_head_bytes, "64k", 1024, 16 << 20, 1, \
+      "The size of an upstream's response head; more is answered 502.") \
+    X(TIME, drain_timeout, "30s", 0, 86400000, 1, \
+      "How long requests in flight may take to end at a graceful stop or a reload.") \
+    X(TIME, heartbeat_timeout, "10s", 100, 86400000, 1, \
+      "A worker whose loop stands still that long is killed and started again.")
+/* clang-format on */
+
+enum conf_kind {
+#define X(kind) CONF_##kind,
+    CONF_KINDS(X)
+#undef X
+};
+
+enum conf_deny_style { DENY_STATUS, DENY_NGINX, DENY_VARIABLE };
+
+struct conf_list {
+    size_t n;
+    const char **items; /* each ends with NUL and is not empty */
+};
+
+enum conf_key_index {
+#define X(kind, name, ...) CONF_KEY_##name,
+    CONF_KEYS(X)
+#undef X
+        CONF_KEY_COUNT
+};
+
+#define CONF_MEMBER_TEXT(name) const char *name;
+#define CONF_MEMBER_PATH(name) const char *name;
+#define CONF_MEMBER_LIST(name) struct conf_list name;
+#define CONF_MEMBER_PATHS(name) struct conf_list name;
+#define CONF_MEMBER_INT(name) int64_t name;
+#define CONF_MEMBER_COUNT(name) int64_t name;
+#define CONF_MEMBER_SIZE(name) int64_t name;
+#define CONF_MEMBER_TIME(name) int64_t name##_ms;
+#define CONF_MEMBER_BOOL(name) bool name;
+#define CONF_MEMBER_OCTAL(name) int64_t name;
+#define CONF_MEMBER_LEVEL(name) enum log_level name;
+#define CONF_MEMBER_DENY(name) enum conf_deny_style name;
+
+/* One key's value as it was written, and where. */
+struct conf_value {
+    const char *text; /* {prefix} and {datadir} are filled in */
+    const char
+        *origin; /* "/etc/weir/weir.conf:12", "WEIR_USER", "command line"; NULL: the default */
+};
+
+/* All of it is read-only once conf_load has returned it. */
+struct conf {
+#define X(kind, name, ...) CONF_MEMBER_##kind(name)
+    CONF_KEYS(X)
+#undef X
+    const char *path; /* of weir.conf; NULL when there is no file */
+
+    struct str declarative;       /* the text of declarative_config; n 0 when there is none */
+    const char *declarative_path; /* NULL when it is off */
+    bool declarative_missing;     /* the default file does not exist: worth a warning */
+
+    const char *kept_key; /* of a reload: a change of this key waits for a restart */
+
+    struct conf_value values[CONF_KEY_COUNT];
+    struct arena arena;
+};
+
+struct conf_key {
+    const char *name;
+    const char *default_text;
+    const char *help;
+    int64_t least, most;
+    size_t offset; /* of the member in struct conf */
+    enum conf_kind kind;
+    bool reload;
+};
+
+extern const struct conf_key CONF_TABLE[CONF_KEY_COUNT];
+
+/* The index in CONF_TABLE; -1 when there is no such key. */
+int conf_key_find(struct str name) MUST_CHECK;
+
+/* The key whose name is so close that it is likely meant; NULL when none is. */
+const char *conf_key_suggest(struct str name);
+
+/* Sets the key's member from text, which must live as long as c. The message has no origin in it.
+ */
+int conf_key_convert(struct conf *c, int index, const char *text, struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * A configuration from the command line, the environment, weir.conf and the
+ * defaults, in that order of precedence. Each load makes a struct conf of its
+ * own, so that a reload can fail while the old one goes on.
+ */
+#ifndef WEIR_CONF_PARSE_H
+#define WEIR_CONF_PARSE_H
+
+#include "conf/keys.h"
+
+/* From the command line; an array of these ends with key NULL. */
+struct conf_override {
+    const char *key, *value;
+};
+
+#define CONF_DEFAULT_PATH "/etc/weir/weir.conf"
+#define CONF_ENV_PREFIX "WEIR_"
+
+/*
+ * Loads path, or, if it is NULL, CONF_DEFAULT_PATH if that exists. overrides
+ * may be NULL. Reads declarative_config too. Messages begin with where: file:line, the
+ * variable's name or "command line".
+ */
+int conf_load(struct conf **out, const char *path, const struct conf_override *overrides,
+              struct err *e) MUST_CHECK;
+
+/*
+ * The same for a reload: the keys that are read at a start only keep the values that
+ * they have in old, and (*out)->kept_key names the first that was to change.
+ */
+int conf_reload(struct conf **out, const struct conf *old, const char *path,
+                const struct conf_override *overrides, struct err *e) MUST_CHECK;
+
+/* The same from the text of a weir.conf called name; reads no file and no environment. */
+int conf_load_text(struct conf **out, const char *name, struct str text, struct err *e) MUST_CHECK;
+
+void conf_free(struct conf *c);
+
+/* The value of a key as text, defaults filled in. -1: no such key. */
+int conf_get_text(const struct conf *c, struct str key, struct str *out) MUST_CHECK;
+
+/* The i-th item of a list key. -1: no such key, not a list, or behind the last. */
+int conf_get_list(const struct conf *c, struct str key, size_t i, struct str *out) MUST_CHECK;
+
+/* Writes "where: key: message" for a value that a later check refuses. */
+int conf_refuse(const struct conf *c, enum conf_key_index key, struct err *e, const char *fmt, ...)
+    PRINTF(4, 5);
+
+#endif
