@@ -12,4 +12,13 @@ WEIR_SOURCES = \
 	src/conf/keys.c \
 	src/conf/parse.c \
 	src/ev/loop.c \
-	src/ev/op.c
+	src/ev/op.c \
+	src/lua/ffi_crypto.c \
+	src/lua/ffi_dir.c \
+	src/lua/ffi_re.c \
+	src/srv/identity.c \
+	src/srv/listen.c \
+	src/srv/notify.c \
+	src/srv/pidfile.c \
+	src/srv/shared.c \
+	src/srv/state.c

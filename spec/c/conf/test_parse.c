@@ -144,7 +144,7 @@ static void test_messages(void **state)
     bad("max_header_bytes = 33x",
         "t.conf:1: max_header_bytes: expected a size from 256 to 16m, got \"33x\"");
     bad("counter_memory = 99999999999999999999g",
-        "t.conf:1: counter_memory: expected a size from 64k to 1024g, "
+        "t.conf:1: counter_memory: expected a size from 256k to 1024g, "
         "got \"99999999999999999999g\"");
     bad("drain_timeout = 25h",
         "t.conf:1: drain_timeout: expected a time from 0 to 24h, got \"25h\"");

@@ -1,0 +1,70 @@
+/*
+ * See shared.h. The region's name comes from the prefix, so that a worker
+ * spawned by a web server finds the counters of a master with the same prefix.
+ */
+#include "srv/shared.h"
+#include "base/log.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_SHOWN_BYTES 64
+
+/* The readable part may collide, the hash (FNV-1a) behind it does not. */
+static void region_name(char *out, size_t size, const char *prefix)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    char shown[NAME_SHOWN_BYTES + 1];
+    size_t n = 0;
+
+    for (const char *p = prefix; *p; p++) {
+        hash = (hash ^ (unsigned char)*p) * UINT64_C(1099511628211);
+        if (n < NAME_SHOWN_BYTES && (n > 0 || *p != '/'))
+            shown[n++] = isalnum((unsigned char)*p) ? *p : '_';
+    }
+    shown[n] = '\0';
+    snprintf(out, size, "%s-%016llx", shown, (unsigned long long)hash);
+}
+
+int shared_open(struct shared *s, const struct conf *conf, const struct identity *workers,
+                struct err *e)
+{
+    char name[REGION_NAME_MAX];
+    const struct region_options options = {
+        .name = name,
+        .file = *conf->counter_file ? conf->counter_file : NULL,
+        .bytes = (size_t)conf->counter_memory + REGION_HEADER_BYTES + REGION_STATS_BYTES,
+        .mode = 0600,
+        .uid = workers->set ? workers->uid : (uid_t)-1,
+        .gid = workers->set ? workers->gid : (gid_t)-1,
+    };
+    int rc;
+
+    region_name(name, sizeof name, conf->prefix);
+    rc = region_open(&s->region, &options, e);
+    if (rc != 0)
+        return rc;
+    if (s->region.how == REGION_REPLACED)
+        log_warn("the counters of another version or size were replaced: counting begins anew");
+    s->stats = stats_attach(&s->region);
+    s->counters = counter_open(&s->region);
+    return 0;
+}
+
+void shared_close(struct shared *s)
+{
+    counter_close(s->counters);
+    region_close(&s->region);
+}
+
+void shared_unlink(const struct conf *conf)
+{
+    char name[REGION_NAME_MAX];
+    struct err e;
+
+    if (*conf->counter_file)
+        return;
+    region_name(name, sizeof name, conf->prefix);
+    if (region_unlink(name, NULL, &e) != 0)
+        log_warn("%s", e.text);
+}

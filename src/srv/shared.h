@@ -1,0 +1,29 @@
+/*
+ * What all processes of an instance share: the region with its counters and
+ * figures. One per prefix on a machine, unless counter_file names a file.
+ */
+#ifndef WEIR_SRV_SHARED_H
+#define WEIR_SRV_SHARED_H
+
+#include "base/err.h"
+#include "base/weir.h"
+#include "shm/counter.h"
+#include "shm/region.h"
+#include "shm/stats.h"
+#include "srv/identity.h"
+
+struct shared {
+    struct region region;
+    struct stats *stats;
+    struct counter_table *counters;
+};
+
+/* Maps the region, making it for the workers' user if there is none. */
+int shared_open(struct shared *s, const struct conf *conf, const struct identity *workers,
+                struct err *e) MUST_CHECK;
+void shared_close(struct shared *s);
+
+/* Forgets the counters at a clean stop; keeps a counter_file. Failure is logged. */
+void shared_unlink(const struct conf *conf);
+
+#endif

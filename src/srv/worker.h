@@ -1,0 +1,41 @@
+/*
+ * One process that serves requests: a loop, a Lua state, listeners handed
+ * down by the master (or inherited on descriptor 0, when there is none).
+ */
+#ifndef WEIR_SRV_WORKER_H
+#define WEIR_SRV_WORKER_H
+
+#include "base/err.h"
+#include "base/weir.h"
+#include "conf/keys.h"
+#include <stdint.h>
+
+struct shared;
+
+struct worker_args {
+    const struct conf *conf;
+    struct shared *shared; /* srv/shared.h: the counters and the statistics */
+    const int *listen_fds; /* listening, non-blocking; several workers accept from each */
+    size_t listen_count;
+    unsigned number;     /* 1 to conf->workers; also the slot in the statistics */
+    uint32_t generation; /* counts the reloads; 1 at a start */
+    int notify_fd;       /* see worker_notify_*; -1 without a master */
+};
+
+/*
+ * Serves until told to stop; returns the exit status. Called in a process of its
+ * own, as the user that weir runs as. It must
+ *   - call notify_ready(args->notify_fd) once it accepts, or notify_failed and return 1
+ *     (srv/notify.h; both take -1);
+ *   - beat in its slot of the statistics, at least every quarter of heartbeat_timeout;
+ *   - handle SIGQUIT: stop accepting, serve what is in flight until drain_timeout, return 0;
+ *     SIGTERM: return 0 at once; SIGUSR1: open the logs again.
+ * At entry these have their default action, SIGINT, SIGHUP, SIGUSR2 and SIGPIPE are ignored, and
+ * nothing is blocked. SIGQUIT comes too when the master has died.
+ */
+int worker_main(const struct worker_args *args) MUST_CHECK;
+
+/* Loads everything as a worker would and reports; called in a process that ends after it. */
+int worker_check(const struct conf *conf, struct err *e) MUST_CHECK;
+
+#endif
