@@ -16,6 +16,12 @@ WEIR_SOURCES = \
 	src/lua/ffi_crypto.c \
 	src/lua/ffi_dir.c \
 	src/lua/ffi_re.c \
+	src/shm/counter.c \
+	src/shm/lock.c \
+	src/shm/owner.c \
+	src/shm/region.c \
+	src/shm/siphash.c \
+	src/shm/stats.c \
 	src/srv/identity.c \
 	src/srv/listen.c \
 	src/srv/notify.c \

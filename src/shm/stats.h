@@ -1,0 +1,72 @@
+/*
+ * The figures of the running instance, for `weir status` and the master's
+ * heartbeat check: a line of 64 bytes for each worker, written by that worker
+ * alone, and one for the whole. They live in the shared region.
+ */
+#ifndef WEIR_SHM_STATS_H
+#define WEIR_SHM_STATS_H
+
+#include "base/weir.h"
+#include "shm/region.h"
+
+enum {
+    STATS_WORKERS_MAX = 512, /* two generations of 256 stand side by side while one drains */
+};
+
+struct stats_worker {
+    uint64_t owner; /* owner.h; 0: free */
+    uint32_t generation;
+    uint32_t number;      /* the worker's, from 1 */
+    int64_t started_ms;   /* since the epoch */
+    int64_t beat_mono_ms; /* base/clock's clock that never steps */
+    uint64_t requests;    /* answered since its start */
+    uint32_t in_flight;
+    uint32_t connections;
+    uint64_t spare[2];
+};
+
+struct stats_instance {
+    uint64_t master; /* its owner word; 0: there was never one */
+    int64_t started_ms;
+    uint32_t generation;
+    uint32_t reloads;
+    uint64_t requests_past; /* of workers that are gone */
+    uint64_t spare[4];
+};
+
+struct stats; /* all of it, in the region */
+
+/* The region's figures; valid until region_close. */
+struct stats *stats_attach(const struct region *r);
+
+/*
+ * A line for this process, which must be the worker itself (after fork); a line
+ * of a dead one is taken over, its requests are kept. NULL when all are taken by the living.
+ */
+struct stats_worker *stats_claim(struct stats *s, uint32_t number, uint32_t generation) MUST_CHECK;
+
+/* Gives the line back at a worker's orderly end. */
+void stats_release(struct stats *s, struct stats_worker *w);
+
+/* Gives back the lines of dead processes: the master's, after waitpid. */
+void stats_sweep(struct stats *s);
+
+/* Once in a turn of the loop: "I am alive". Costs a store. */
+static inline void stats_beat(struct stats_worker *w, int64_t mono_ms)
+{
+    __atomic_store_n(&w->beat_mono_ms, mono_ms, __ATOMIC_RELAXED);
+}
+
+/*
+ * The next line of a living process, from *at on (begin with 0); NULL behind
+ * the last. The figures may change while they are read: read each once.
+ */
+const struct stats_worker *stats_next(const struct stats *s, unsigned *at) MUST_CHECK;
+
+/* The line of the whole; written by the master. */
+struct stats_instance *stats_instance(struct stats *s);
+
+/* Requests answered by all, those of workers that are gone too. */
+uint64_t stats_requests(const struct stats *s);
+
+#endif
