@@ -90,6 +90,12 @@ void buf_drop(struct buf *b, size_t n)
         memmove(b->p, b->p + n, b->n);
 }
 
+void buf_drop_end(struct buf *b, size_t n)
+{
+    must(n <= b->n);
+    b->n -= n;
+}
+
 void buf_free(struct buf *b)
 {
     free(b->p);

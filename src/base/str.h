@@ -15,6 +15,8 @@ struct str {
 
 #define STR(literal) ((struct str){ (literal), sizeof(literal) - 1 })
 #define STR_NULL ((struct str){ NULL, 0 })
+/* a literal as the two arguments "bytes, their number" */
+#define STR_BYTES(literal) (literal), sizeof(literal) - 1
 /* for "%.*s" */
 #define STR_ARG(s) (int)(s).n, (s).p
 
@@ -56,6 +58,9 @@ int buf_add(struct buf *b, const void *p, size_t n) MUST_CHECK;
 
 /* Takes n bytes off the front. */
 void buf_drop(struct buf *b, size_t n);
+
+/* Takes n bytes off the end. */
+void buf_drop_end(struct buf *b, size_t n);
 
 void buf_free(struct buf *b);
 

@@ -7,7 +7,7 @@
 #include "lua/exchange.h"
 #include "lua/internal.h"
 #include "req/req.h"
-#include <sys/random.h>
+#include <inttypes.h>
 
 static struct req *req_of(weir_req *r)
 {
@@ -22,36 +22,6 @@ static const struct req *creq_of(const weir_req *r)
 weir_req *weir_current(void)
 {
     return (weir_req *)co_current_req();
-}
-
-/* splitmix64, seeded once by the kernel: ids must differ, not be secret. */
-static uint64_t next_random(void)
-{
-    static uint64_t state;
-    uint64_t z;
-
-    while (state == 0)
-        must(getrandom(&state, sizeof state, 0) == sizeof state);
-    z = (state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static struct str request_id(struct req *req)
-{
-    static const char HEX[] = "0123456789abcdef";
-    uint64_t bits = 0;
-
-    if (!req->id[0]) {
-        for (int i = 0; i < 32; i++, bits >>= 4) {
-            if (i % 16 == 0)
-                bits = next_random();
-            req->id[i] = HEX[bits & 15];
-        }
-        req->id[32] = '\0';
-    }
-    return str_of(req->id, 32);
 }
 
 void weir_req_get(const weir_req *r, int what, weir_str *out)
@@ -96,7 +66,7 @@ void weir_req_get(const weir_req *r, int what, weir_str *out)
         *out = ffi_str(req->fcgi_id);
         return;
     case WEIR_REQ_ID:
-        *out = ffi_str(request_id((struct req *)(uintptr_t)req));
+        *out = ffi_str(req_id((struct req *)(uintptr_t)req));
         return;
     default:
         *out = ffi_str(STR_NULL);
@@ -180,11 +150,41 @@ static const struct headers *readable_list(const weir_req *r, int list)
     }
 }
 
+/* The response's Content-Length is a number of its own, not one of its headers. */
+static bool is_length(int list, struct str name)
+{
+    return list == WEIR_HEADERS_RESPONSE && name.n == 14 &&
+           str_eq_nocase(name, STR("Content-Length"));
+}
+
+static int get_length(const weir_req *r, weir_str *value)
+{
+    struct req *req = (struct req *)(uintptr_t)r;
+
+    if (req->resp_content_length < 0)
+        return WEIR_NONE;
+    *value = ffi_str(arena_printf(&req->arena, "%" PRId64, req->resp_content_length));
+    return 0;
+}
+
+static int set_length(struct req *req, struct str value)
+{
+    uint64_t n;
+
+    if (str_to_u64(value, INT64_MAX, &n) < 0)
+        return ERR_SYNTAX;
+    req->resp_content_length = (int64_t)n;
+    return 0;
+}
+
 int weir_header_get(const weir_req *r, int list, const char *name, size_t n, weir_str *value)
 {
     const struct headers *h = readable_list(r, list);
-    const struct str *found = h ? headers_get(h, str_of(name, n)) : NULL;
+    const struct str *found;
 
+    if (is_length(list, str_of(name, n)))
+        return get_length(r, value);
+    found = h ? headers_get(h, str_of(name, n)) : NULL;
     if (!found)
         return WEIR_NONE;
     *value = ffi_str(*found);
@@ -195,6 +195,10 @@ int weir_header_at(const weir_req *r, int list, int i, weir_str *name, weir_str 
 {
     const struct headers *h = readable_list(r, list);
 
+    if (h && list == WEIR_HEADERS_RESPONSE && i == (int)h->n) {
+        *name = ffi_str(STR("Content-Length"));
+        return get_length(r, value);
+    }
     if (!h || i < 0 || (unsigned)i >= h->n)
         return WEIR_NONE;
     *name = ffi_str(h->v[i].name);
@@ -223,7 +227,11 @@ int weir_header_set(weir_req *r, int list, const char *name, size_t name_n, cons
 {
     struct req *req = req_of(r);
     struct str k = str_of(name, name_n), v = str_of(value, value_n);
-    int rc = copy_field(req, &k, &v);
+    int rc;
+
+    if (is_length(list, k))
+        return set_length(req, v);
+    rc = copy_field(req, &k, &v);
 
     if (rc == 0)
         headers_set(list_of(req, list), &req->arena, k, v);
@@ -235,7 +243,11 @@ int weir_header_add(weir_req *r, int list, const char *name, size_t name_n, cons
 {
     struct req *req = req_of(r);
     struct str k = str_of(name, name_n), v = str_of(value, value_n);
-    int rc = copy_field(req, &k, &v);
+    int rc;
+
+    if (is_length(list, k))
+        return set_length(req, v);
+    rc = copy_field(req, &k, &v);
 
     if (rc == 0)
         headers_add(list_of(req, list), &req->arena, k, v);
@@ -244,7 +256,10 @@ int weir_header_add(weir_req *r, int list, const char *name, size_t name_n, cons
 
 void weir_header_clear(weir_req *r, int list, const char *name, size_t n)
 {
-    headers_remove(list_of(req_of(r), list), str_of(name, n));
+    if (is_length(list, str_of(name, n)))
+        req_of(r)->resp_content_length = -1;
+    else
+        headers_remove(list_of(req_of(r), list), str_of(name, n));
 }
 
 /* ---- the request's body ---- */
@@ -292,6 +307,11 @@ void weir_resp_set_length(weir_req *r, double bytes)
     req_of(r)->resp_content_length = (int64_t)bytes;
 }
 
+void weir_resp_break(weir_req *r)
+{
+    req_of(r)->broken = true;
+}
+
 void weir_resp_head(weir_req *r)
 {
     req_send_head(req_of(r));
@@ -319,7 +339,11 @@ void weir_resp_all(weir_req *r, int status, const char *p, size_t n)
     struct req *req = req_of(r);
 
     req->status = (unsigned)status;
-    req->resp_content_length = (int64_t)n;
+    /* what an authorizer lets through has a body of its own */
+    if (status == 204 || status == 304 || (req->role == REQ_AUTHORIZER && status == 200))
+        req->resp_content_length = -1;
+    else
+        req->resp_content_length = (int64_t)n;
     req_send_head(req);
     req_send_body(req, p, n);
     req_send_end(req);

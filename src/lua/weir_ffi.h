@@ -112,6 +112,8 @@ void weir_resp_head(weir_req *req);
 /* Sends body bytes. 0, or WEIR_WAIT when so much is queued that the caller must wait (they are sent). */
 int weir_resp_body(weir_req *req, const char *p, size_t n);
 void weir_resp_end(weir_req *req);
+/* The body broke off: the front is shown it as far as it can be. weir_resp_end follows. */
+void weir_resp_break(weir_req *req);
 /* head (with Content-Length), body and end in one. */
 void weir_resp_all(weir_req *req, int status, const char *p, size_t n);
 /* The log phase is over: the access log's line is written and the request let go. Its last call. */
@@ -196,3 +198,13 @@ int weir_re_exec(weir_re *re, const char *p, size_t n, size_t offset, int32_t *o
 int weir_re_groups(const weir_re *re);
 /* The i-th named group: its number, and its name; WEIR_NONE behind the last. */
 int weir_re_name(const weir_re *re, int i, weir_str *name);
+
+/* ---- digests, files ---- */
+
+/* The 20 bytes of SHA-1 (for UUIDs of version 5). */
+void weir_sha1(const char *p, size_t n, unsigned char *out);
+/*
+ * The names in a directory, each followed by NUL, those that begin with a dot left out; valid
+ * until the next call. WEIR_NONE: there is no such directory. Blocks: not for requests.
+ */
+int weir_dir_names(const char *path, weir_str *names);

@@ -5,6 +5,7 @@
 #include "req/req.h"
 #include "base/clock.h"
 #include <stdlib.h>
+#include <sys/random.h>
 
 #define ARENA_FIRST_BYTES 3968 /* with the block's header under one page */
 #define POOL_MAX 256
@@ -130,4 +131,34 @@ void req_drained(struct req *req)
 unsigned req_count(void)
 {
     return the_reqs.alive;
+}
+
+/* splitmix64, seeded once by the kernel: ids must differ, not be secret. */
+static uint64_t next_random(void)
+{
+    static uint64_t state;
+    uint64_t z;
+
+    while (state == 0)
+        must(getrandom(&state, sizeof state, 0) == sizeof state);
+    z = (state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+struct str req_id(struct req *req)
+{
+    static const char HEX[] = "0123456789abcdef";
+    uint64_t bits = 0;
+
+    if (!req->id[0]) {
+        for (int i = 0; i < 32; i++, bits >>= 4) {
+            if (i % 16 == 0)
+                bits = next_random();
+            req->id[i] = HEX[bits & 15];
+        }
+        req->id[32] = '\0';
+    }
+    return (struct str){ req->id, 32 };
 }

@@ -13,18 +13,12 @@
 #include "base/weir.h"
 #include "ev/loop.h"
 #include "ev/op.h"
+#include "wire/cgi.h"
 #include "wire/headers.h"
 
 enum req_role {
     REQ_RESPONDER,
     REQ_AUTHORIZER,
-};
-
-/* How an authorizer call is told "no": web servers understand different things. */
-enum req_deny_style {
-    DENY_STATUS,   /* the status itself: lighttpd, mod_authnz_fcgi */
-    DENY_NGINX,    /* 403 and X-Weir-Status: auth_request knows only 401 and 403 */
-    DENY_VARIABLE, /* 200 and Variable-WEIR_STATUS: mod_fcgid makes a 401 of all else */
 };
 
 /* Only req_advance writes it, and only forward. */
@@ -68,7 +62,8 @@ struct req {
     struct loop *loop;
     enum req_state state;
     enum req_role role;
-    enum req_deny_style deny_style;
+    enum cgi_deny_style deny_style;
+    bool broken;   /* the response ends before it is complete: the transport must show it */
     bool repeated; /* the front asks a second time about one client request: count nothing */
     bool aborted; /* the client or the web server went away */
     bool is_head; /* the client asked HEAD, whatever plugins make of the method */
@@ -94,7 +89,7 @@ struct req {
     struct str own_body;             /* a plugin's, for the upstream, instead */
     bool has_own_body;
 
-    char id[33]; /* 32 lower-case hex digits, X-Kong-Request-Id */
+    char id[33]; /* 32 lower-case hex digits, X-Kong-Request-Id; empty before req_id */
 
     /* the response */
     unsigned status; /* 0 until somebody sets it */
@@ -156,6 +151,9 @@ void req_wait_drain(struct req *req);
 
 /* For the transport: queued_bytes fell below REQ_QUEUE_LOW_BYTES. */
 void req_drained(struct req *req);
+
+/* Its id, made at the first call. */
+struct str req_id(struct req *req);
 
 /* Requests alive in this process. */
 unsigned req_count(void);

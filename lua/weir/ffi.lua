@@ -1,0 +1,47 @@
+-- The boundary to C: declares weir_ffi.h (its text comes with the binary, so
+-- that both sides always agree) and keeps the scratch cells that out-parameters
+-- use. A cell is read before the next call that fills it, never kept.
+
+local ffi = require "ffi"
+
+local host = weir_host -- luacheck: globals weir_host
+weir_host = nil
+
+if not host then
+  error("weir.ffi works only inside the weir program")
+end
+
+ffi.cdef(host.cdef)
+
+local C = ffi.C
+local ffi_string = ffi.string
+
+if C.weir_abi() ~= C.WEIR_ABI then
+  error("the Lua files in " .. host.data_dir .. " belong to another version of weir")
+end
+
+local _M = {
+  C = C,
+  ffi = ffi,
+  -- two cells: most calls need one, header iteration needs a name and a value
+  sv = ffi.new("weir_str[2]"),
+  NONE = -100,
+  WAIT = -101,
+  data_dir = host.data_dir,
+  version = host.version,
+}
+
+
+-- The bytes of a weir_str as a Lua string.
+function _M.str(s)
+  return ffi_string(s.p, s.n)
+end
+
+
+-- What an error code of C means, in words.
+function _M.strerror(code)
+  return ffi_string(C.weir_strerror(code))
+end
+
+
+return _M

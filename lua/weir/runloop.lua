@@ -1,0 +1,191 @@
+-- A request's way through the phases: rewrite, route, access, upstream,
+-- header_filter, body_filter, log. One function runs in one coroutine from the
+-- request's head to its line in the access log. What runs is in the plan:
+-- dense arrays of handlers, so that a phase without plugins costs nothing.
+
+local errors = require "weir.errors"
+local EXIT = require "weir.exit"
+local phases = require "weir.phases"
+local respond = require "weir.respond"
+local trace = require "weir.trace"
+local upstream = require "weir.upstream"
+local wait = require "weir.wait"
+local log = require "weir.log"
+local weir = require "weir.ffi"
+
+local C, sv, str = weir.C, weir.sv, weir.str
+local pairs, xpcall = pairs, xpcall
+
+local METHOD, PATH = C.WEIR_REQ_METHOD, C.WEIR_REQ_PATH
+local HOST, ID = C.WEIR_REQ_HOST, C.WEIR_REQ_ID
+local IS_AUTHORIZER, ABORTED = C.WEIR_REQ_IS_AUTHORIZER, C.WEIR_REQ_ABORTED
+local REWRITE, ACCESS, RESPONSE = phases.rewrite, phases.access, phases.response
+local LOG = phases.log
+
+local _M = {}
+
+-- What requests are served by. Replaced as a whole; a request in flight keeps
+-- the plan that it started with.
+local current_plan, current_router
+
+-- Contexts of finished requests, emptied, to be used again.
+local pool, pooled = {}, 0
+local POOL_MAX = 256
+
+
+-- From now on requests are served by this plan and this router.
+function _M.serve(plan, router)
+  current_plan, current_router = plan, router
+end
+
+
+local function take_context(req)
+  local ctx
+
+  if pooled > 0 then
+    ctx = pool[pooled]
+    pooled = pooled - 1
+  else
+    ctx = {}
+  end
+  ctx.req = req
+  return ctx
+end
+
+
+local function release_context(ctx)
+  for key in pairs(ctx) do
+    ctx[key] = nil
+  end
+  if pooled < POOL_MAX then
+    pooled = pooled + 1
+    pool[pooled] = ctx
+  end
+end
+
+
+-- One line: who failed where, for whom, why.
+local function report(ctx, err)
+  local route = ctx.route
+
+  C.weir_req_get(ctx.req, ID, sv)
+  log.err("[", ctx.plugin, "] ", phases.names[ctx.phase], " phase, route ",
+          route and (route.name or route.id) or "none", ", request ", str(sv[0]), ": ", err)
+end
+
+
+-- Runs the handlers of a phase. False when the phase was left by a response.
+local function run(ctx, phase, list)
+  ctx.phase = phase
+  for i = 1, list.n do
+    ctx.plugin = list.names[i]
+
+    local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
+
+    if not ok and err ~= EXIT then
+      report(ctx, err)
+      ctx.plugin = nil
+      respond.error(ctx, 500, errors.unexpected)
+      return false
+    end
+    if ctx.exited then
+      ctx.plugin = nil
+      return false
+    end
+  end
+  ctx.plugin = nil
+  return true
+end
+
+_M.run = run
+
+
+-- Log handlers cannot answer any more: a failure is reported and the next one runs.
+local function run_log(ctx, list)
+  ctx.phase = LOG
+  for i = 1, list.n do
+    ctx.plugin = list.names[i]
+
+    local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
+
+    if not ok and err ~= EXIT then
+      report(ctx, err)
+    end
+  end
+  ctx.plugin = nil
+end
+
+
+local function find_route(ctx, req)
+  C.weir_req_get(req, METHOD, sv)
+  local method = str(sv[0])
+
+  C.weir_req_get(req, HOST, sv)
+  local host = str(sv[0])
+
+  C.weir_req_get(req, PATH, sv)
+
+  local match = current_router:match(method, host, str(sv[0]), ctx)
+
+  if match then
+    ctx.match = match
+    ctx.route = match.route
+    ctx.service = match.service
+  end
+  return match
+end
+
+
+-- Route, access and, for a responder, the upstream. What plugins or weir answer
+-- instead lies in ctx when this returns.
+local function route_and_access(ctx, req, plan)
+  local match = find_route(ctx, req)
+  local authorizer = C.weir_req_number(req, IS_AUTHORIZER) == 1
+
+  ctx.lists = plan:lists(match and match.route)
+  if not match and not authorizer then
+    respond.error(ctx, 404, errors.no_route)
+  elseif run(ctx, ACCESS, ctx.lists.access) then
+    if authorizer then
+      respond.allow(ctx)
+    elseif not match.service then
+      respond.error(ctx, 503, errors.no_service)
+    else
+      upstream.proxy(ctx, match)
+    end
+  end
+end
+
+
+local function phases_of(ctx, req)
+  local plan = current_plan
+
+  ctx.lists = plan.none
+  if run(ctx, REWRITE, plan.none.rewrite) then
+    route_and_access(ctx, req, plan)
+  end
+  if ctx.proxied and ctx.lists.response.n > 0 then
+    upstream.buffer(ctx)
+    run(ctx, RESPONSE, ctx.lists.response)
+  end
+end
+
+
+-- For C: serves the request that the running coroutine belongs to.
+function _M.request()
+  local req = C.weir_current()
+  local ctx = take_context(req)
+
+  wait.ctx = ctx
+  phases_of(ctx, req)
+  if C.weir_req_number(req, ABORTED) == 0 then
+    respond.send(ctx)
+  end
+  run_log(ctx, ctx.lists.log)
+  wait.ctx = nil
+  release_context(ctx)
+  C.weir_req_done(req)
+end
+
+
+return _M

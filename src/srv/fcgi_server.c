@@ -1,0 +1,116 @@
+/*
+ * See fcgi_server.h. lighttpd opens a connection for each request, so that
+ * accept is a hot path: a connection whose whole request came with it is read,
+ * answered and closed without ever being registered with the loop.
+ */
+#include "srv/fcgi_server.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "srv/fcgi_conn.h"
+#include "srv/fcgi_stream.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Connections taken at one wakeup: more would let the others wait too long. */
+#define ACCEPT_MAX 16
+#define LINGER_MS 2000
+
+static void on_conn_deadline(struct deadline *d)
+{
+    fcgi_conn_close(CONTAINER_OF(d, struct fcgi_conn, deadline));
+}
+
+void fcgi_server_init(struct fcgi_server *s, struct loop *loop, struct vm *vm,
+                      const struct conf *conf, struct counter_table *counters,
+                      struct stats_worker *stats)
+{
+    *s = (struct fcgi_server){
+        .loop = loop,
+        .vm = vm,
+        .conf = conf,
+        .counters = counters,
+        .stats = stats,
+    };
+    LIST_INIT(&s->conns);
+    s->scratch = xmalloc(FCGI_SCRATCH_BYTES);
+    deadline_queue_init(&s->request_deadlines, loop, conf->request_timeout_ms, fcgi_stream_expired);
+    deadline_queue_init(&s->idle_deadlines, loop, conf->idle_timeout_ms, on_conn_deadline);
+    deadline_queue_init(&s->linger_deadlines, loop, LINGER_MS, on_conn_deadline);
+}
+
+void fcgi_server_fini(struct fcgi_server *s)
+{
+    deadline_queue_fini(&s->request_deadlines);
+    deadline_queue_fini(&s->idle_deadlines);
+    deadline_queue_fini(&s->linger_deadlines);
+    buf_free(&s->spare_out);
+    free(s->scratch);
+}
+
+/* Once a second at the most: a full table must not fill the log too. */
+static void complain(const char *what, int code)
+{
+    static int64_t last_ms;
+
+    if (clock_mono_ms() - last_ms < 1000)
+        return;
+    last_ms = clock_mono_ms();
+    log_error("accept: %s%s%s", what, code ? ": " : "", code ? strerror(code) : "");
+}
+
+static void take(struct fcgi_server *s, int fd)
+{
+    int on = 1;
+
+    if (s->conn_count >= (size_t)s->conf->max_connections) {
+        complain("max_connections reached, the connection is closed", 0);
+        close(fd);
+        return;
+    }
+    /* fails on a unix socket, where nothing waits for more bytes anyway */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    fcgi_conn_new(s, fd);
+}
+
+void fcgi_server_accept(struct fcgi_server *s, int listen_fd)
+{
+    for (int i = 0; i < ACCEPT_MAX; i++) {
+        int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd == -1) {
+            if (errno == EINTR || errno == ECONNABORTED)
+                continue;
+            if (errno != EAGAIN && errno != EWOULDBLOCK)
+                complain("cannot take a connection", errno);
+            return;
+        }
+        take(s, fd);
+    }
+}
+
+void fcgi_server_drain(struct fcgi_server *s, void (*on_idle)(struct fcgi_server *s))
+{
+    struct fcgi_conn *c, *next;
+
+    s->draining = true;
+    s->on_idle = on_idle;
+    for (c = LIST_FIRST(&s->conns); c; c = next) {
+        next = LIST_NEXT(c, link);
+        fcgi_conn_finish(c);
+    }
+    if (s->conn_count == 0)
+        on_idle(s);
+}
+
+void fcgi_server_abort(struct fcgi_server *s)
+{
+    struct fcgi_conn *c;
+
+    while ((c = LIST_FIRST(&s->conns)))
+        fcgi_conn_close(c);
+}

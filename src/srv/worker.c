@@ -1,0 +1,209 @@
+/*
+ * See worker.h. Everything that a worker owns hangs on one struct; the orders
+ * of the master are signals, handled by the loop like any other event.
+ */
+#include "srv/worker.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "ev/loop.h"
+#include "lua/exchange.h"
+#include "lua/vm.h"
+#include "req/req.h"
+#include "srv/accesslog.h"
+#include "srv/fcgi_server.h"
+#include "srv/notify.h"
+#include "srv/shared.h"
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct worker {
+    const struct worker_args *args;
+    struct loop *loop;
+    struct vm *vm;
+    struct fcgi_server server;
+    struct event **accepts; /* one for each listener */
+    struct event *quit, *term, *reopen, *beat, *drain;
+    struct stats_worker *stats;
+};
+
+static void on_acceptable(int fd, short what, void *arg)
+{
+    struct worker *w = arg;
+
+    (void)what;
+    fcgi_server_accept(&w->server, fd);
+}
+
+static void on_beat(int fd, short what, void *arg)
+{
+    struct worker *w = arg;
+
+    (void)fd;
+    (void)what;
+    w->stats->in_flight = req_count();
+    stats_beat(w->stats, clock_mono_ms());
+}
+
+static void stop_accepting(struct worker *w)
+{
+    for (size_t i = 0; i < w->args->listen_count; i++)
+        event_del(w->accepts[i]);
+}
+
+static void on_drained(struct fcgi_server *s)
+{
+    loop_stop(s->loop);
+}
+
+static void on_drain_timeout(int fd, short what, void *arg)
+{
+    struct worker *w = arg;
+
+    (void)fd;
+    (void)what;
+    log_warn("drain_timeout is over: %u requests are cut off", req_count());
+    fcgi_server_abort(&w->server);
+    loop_stop(w->loop);
+}
+
+static void on_quit(int sig, short what, void *arg)
+{
+    struct worker *w = arg;
+    int64_t drain_ms = w->args->conf->drain_timeout_ms;
+    struct timeval tv = { drain_ms / 1000, (drain_ms % 1000) * 1000 };
+
+    (void)sig;
+    (void)what;
+    if (w->server.draining)
+        return;
+    stop_accepting(w);
+    event_add(w->drain, &tv);
+    fcgi_server_drain(&w->server, on_drained);
+}
+
+static void on_term(int sig, short what, void *arg)
+{
+    struct worker *w = arg;
+
+    (void)sig;
+    (void)what;
+    loop_stop(w->loop);
+}
+
+static void on_reopen(int sig, short what, void *arg)
+{
+    (void)sig;
+    (void)what;
+    (void)arg;
+    log_reopen();
+    accesslog_reopen();
+}
+
+static struct event *on_signal(struct worker *w, int sig, void (*fn)(int, short, void *))
+{
+    struct event *ev = evsignal_new(loop_base(w->loop), sig, fn, w);
+
+    must(ev && event_add(ev, NULL) == 0);
+    return ev;
+}
+
+static void add_events(struct worker *w)
+{
+    const struct worker_args *args = w->args;
+    struct event_base *base = loop_base(w->loop);
+    int64_t beat_ms = args->conf->heartbeat_timeout_ms / 8;
+    struct timeval tv = { beat_ms / 1000, (beat_ms % 1000) * 1000 };
+
+    w->quit = on_signal(w, SIGQUIT, on_quit);
+    w->term = on_signal(w, SIGTERM, on_term);
+    w->reopen = on_signal(w, SIGUSR1, on_reopen);
+    w->drain = evtimer_new(base, on_drain_timeout, w);
+    w->beat = event_new(base, -1, EV_PERSIST, on_beat, w);
+    must(w->drain && w->beat && event_add(w->beat, &tv) == 0);
+    w->accepts = xcalloc(args->listen_count, sizeof(struct event *));
+    for (size_t i = 0; i < args->listen_count; i++) {
+        w->accepts[i] =
+            event_new(base, args->listen_fds[i], EV_READ | EV_PERSIST, on_acceptable, w);
+        must(w->accepts[i] && event_add(w->accepts[i], NULL) == 0);
+    }
+}
+
+static void free_events(struct worker *w)
+{
+    struct event *const singles[] = { w->quit, w->term, w->reopen, w->drain, w->beat };
+
+    for (size_t i = 0; i < ARRAY_LEN(singles); i++)
+        event_free(singles[i]);
+    for (size_t i = 0; i < w->args->listen_count; i++)
+        event_free(w->accepts[i]);
+    free(w->accepts);
+}
+
+static int open_worker(struct worker *w, struct err *e)
+{
+    const struct worker_args *args = w->args;
+    struct vm_args vm_args = {
+        .conf = args->conf,
+        .counters = args->shared->counters,
+        .worker_id = args->number,
+    };
+    int rc;
+
+    w->stats = stats_claim(args->shared->stats, args->number, args->generation);
+    if (!w->stats)
+        return err_set(e, ERR_BOUND, "all %d places for workers are taken", STATS_WORKERS_MAX);
+    stats_beat(w->stats, clock_mono_ms());
+    w->loop = vm_args.loop = loop_new();
+    rc = accesslog_open(w->loop, args->conf->access_log, e);
+    if (rc == 0)
+        exchange_init(w->loop, args->conf);
+    if (rc == 0)
+        rc = vm_open(&w->vm, &vm_args, e);
+    return rc;
+}
+
+/*
+ * Everything is given back, so that a leak is one. What still runs at a fast
+ * stop is cancelled and let go in a last turn.
+ */
+static void close_worker(struct worker *w)
+{
+    fcgi_server_abort(&w->server);
+    loop_turn(w->loop, false);
+    free_events(w);
+    fcgi_server_fini(&w->server);
+    exchange_fini();
+    vm_close(w->vm);
+    accesslog_close();
+    loop_free(w->loop);
+    stats_release(w->args->shared->stats, w->stats);
+}
+
+int worker_main(const struct worker_args *args)
+{
+    struct worker w = { .args = args };
+    char name[32];
+    struct err e;
+
+    snprintf(name, sizeof name, "worker %u", args->number);
+    log_set_name(name);
+    if (open_worker(&w, &e) < 0) {
+        notify_failed(args->notify_fd, e.text);
+        return 1;
+    }
+    fcgi_server_init(&w.server, w.loop, w.vm, args->conf, args->shared->counters, w.stats);
+    vm_start(w.vm);
+    add_events(&w);
+    notify_ready(args->notify_fd);
+    loop_run(w.loop);
+    close_worker(&w);
+    return 0;
+}
+
+int worker_check(const struct conf *conf, struct err *e)
+{
+    return vm_check(conf, e);
+}
