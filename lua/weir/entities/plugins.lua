@@ -1,0 +1,108 @@
+-- A configured plugin: its name, its scope, and a config that the plugin's
+-- own schema checks. The plugin's definition is laid over the fields below,
+-- so that a plugin can narrow its protocols or refuse a scope.
+
+local json = require("weir.json")
+local schema = require("weir.schema")
+local typedefs = require("weir.schema.typedefs")
+
+local fields = {
+  { id = typedefs.uuid },
+  { created_at = typedefs.auto_timestamp_s },
+  { updated_at = typedefs.auto_timestamp_s },
+  { name = { type = "string", required = true, indexed = true } },
+  { instance_name = typedefs.utf8_name },
+  { enabled = { type = "boolean", required = true, default = true } },
+  { protocols = typedefs.protocols },
+  { tags = typedefs.tags },
+  { service = { type = "foreign", reference = "services" } },
+  { route = { type = "foreign", reference = "routes" } },
+  { consumer = typedefs.no_consumer },
+  { config = { type = "record", required = true, fields = {} } },
+}
+
+local function overlay(base, changes)
+  local out = {}
+  for name, value in pairs(base or {}) do
+    out[name] = value
+  end
+  for name, value in pairs(changes) do
+    out[name] = value
+  end
+  return out
+end
+
+local function combined_fields(own)
+  local changes, out = {}, {}
+  for _, item in ipairs(own) do
+    local name, attrs = next(item)
+    changes[name] = attrs
+  end
+  for i, item in ipairs(fields) do
+    local name, attrs = next(item)
+    out[i] = { [name] = changes[name] and overlay(attrs, changes[name]) or attrs }
+    changes[name] = nil
+  end
+  local extra = next(changes)
+  if extra then
+    return nil, extra .. ": a plugin has no such field (its own fields belong into config)", extra
+  end
+  return out
+end
+
+local _M = {}
+
+-- The schema of one plugin's entities, or nil, "path: reason" and the path.
+function _M.subschema(definition)
+  if type(definition) ~= "table" or type(definition.fields) ~= "table" then
+    return nil, "a schema is a table with 'name' and 'fields'"
+  end
+  for i, item in ipairs(definition.fields) do
+    if type(item) ~= "table" or type(next(item)) ~= "string"
+      or type(item[next(item)]) ~= "table" then
+      return nil, "entry " .. i .. " of 'fields' must be of the form { name = { ... } }"
+    end
+  end
+  local merged, err, path = combined_fields(definition.fields)
+  if not merged then
+    return nil, err, path
+  end
+  return schema.new({
+    name = definition.name,
+    fields = merged,
+    entity_checks = definition.entity_checks,
+    transformations = definition.transformations,
+  }, { complete_records = true })
+end
+
+local plugins = {}
+plugins.__index = plugins
+
+-- The schema of all plugin entities. `subschemas` maps names to what subschema() gave.
+function _M.new(subschemas)
+  return setmetatable({ subschemas = subschemas }, plugins)
+end
+
+local function name_error(name)
+  if name == nil or name == json.null then
+    return "required field missing"
+  end
+  if type(name) ~= "string" then
+    return "expected a string"
+  end
+  return "plugin '" .. name .. "' not enabled; add it to the 'plugins' configuration property"
+end
+
+-- As schema:accept: the completed entity, or nil and errors.
+function plugins:accept(value)
+  if type(value) ~= "table" then
+    return nil, { ["@entity"] = { "expected a record" } }
+  end
+  local sub = type(value.name) == "string" and self.subschemas[value.name]
+  if not sub then
+    return nil, { name = name_error(value.name) }
+  end
+  return sub:accept(value)
+end
+
+return _M
