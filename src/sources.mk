@@ -27,4 +27,12 @@ WEIR_SOURCES = \
 	src/srv/notify.c \
 	src/srv/pidfile.c \
 	src/srv/shared.c \
-	src/srv/state.c
+	src/srv/state.c \
+	src/wire/cgi.c \
+	src/wire/cgi_head.c \
+	src/wire/fcgi.c \
+	src/wire/headers.c \
+	src/wire/hop.c \
+	src/wire/http1.c \
+	src/wire/http1_body.c \
+	src/wire/uri.c

@@ -92,14 +92,15 @@ int cgi_put_head(struct buf *out, unsigned status, const struct headers *h,
 
 /*
  * An Authorizer's yes. h goes out as plain fields, which Apache hands to the client and
- * nginx can read; the fields of twins (may be NULL) once more as Variable-WEIR_X_NAME, all that
- * lighttpd sees (mod_fcgid lets them through to the client). marker, if not empty, comes back
+ * nginx can read; the fields of twins (may be NULL) once more as Variable-WEIR_HEADER_X_NAME, all
+ * that lighttpd sees (mod_fcgid lets them through to the client). marker, if not empty, comes back
  * as cgi_request.authorized in Apache's second call.
  */
 int cgi_put_allow(struct buf *out, const struct headers *h, const struct headers *twins,
                   struct str marker) MUST_CHECK;
 
-/* An Authorizer's no. Variable-* fields of h stay behind: web servers pass them to the client. */
+/* An Authorizer's no; 200 goes out as 403. Variable-* fields of h stay behind: web servers pass
+ * them to the client. */
 int cgi_put_deny(struct buf *out, enum cgi_deny_style style, unsigned status,
                  const struct headers *h, int64_t content_length) MUST_CHECK;
 

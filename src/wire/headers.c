@@ -1,0 +1,137 @@
+/*
+ * See headers.h. A list is an array in the arena that doubles; lists are short
+ * (tens), so that looking through the lengths beats any index.
+ */
+#include "wire/headers.h"
+#include "base/mem.h"
+
+#define FIRST_CAP 16
+
+/* RFC 9110, 5.6.2: the characters of a token. */
+static const bool token_char[256] = {
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+    ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+    ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+};
+
+static unsigned lower(char c)
+{
+    unsigned u = (unsigned char)c;
+
+    return u - 'A' < 26u ? u + 32 : u;
+}
+
+/* The first character decides nearly always: no call then. */
+static bool name_is(const struct str *have, struct str want)
+{
+    if (have->n != want.n)
+        return false;
+    if (want.n && lower(have->p[0]) != lower(want.p[0]))
+        return false;
+    return str_eq_nocase(*have, want);
+}
+
+static void headers_grow(struct headers *h, struct arena *a)
+{
+    unsigned cap = h->cap ? h->cap * 2 : FIRST_CAP;
+    struct header *v = arena_alloc(a, cap * sizeof *v);
+
+    if (h->n)
+        memcpy(v, h->v, h->n * sizeof *v);
+    h->v = v;
+    h->cap = cap;
+}
+
+void headers_add(struct headers *h, struct arena *a, struct str name, struct str value)
+{
+    if (UNLIKELY(h->n == h->cap))
+        headers_grow(h, a);
+    h->v[h->n++] = (struct header){ name, value };
+}
+
+/* Takes away the fields of that name at or behind from. */
+static unsigned remove_from(struct headers *h, struct str name, unsigned from)
+{
+    unsigned kept = from, n = h->n;
+
+    for (unsigned i = from; i < n; i++)
+        if (!name_is(&h->v[i].name, name))
+            h->v[kept++] = h->v[i];
+    h->n = kept;
+    return n - kept;
+}
+
+void headers_set(struct headers *h, struct arena *a, struct str name, struct str value)
+{
+    int i = headers_find(h, name, 0);
+
+    if (i < 0) {
+        headers_add(h, a, name, value);
+        return;
+    }
+    h->v[i] = (struct header){ name, value };
+    remove_from(h, name, (unsigned)i + 1);
+}
+
+unsigned headers_remove(struct headers *h, struct str name)
+{
+    int i = headers_find(h, name, 0);
+
+    return i < 0 ? 0 : remove_from(h, name, (unsigned)i);
+}
+
+const struct str *headers_get(const struct headers *h, struct str name)
+{
+    int i = headers_find(h, name, 0);
+
+    return i < 0 ? NULL : &h->v[i].value;
+}
+
+int headers_find(const struct headers *h, struct str name, unsigned from)
+{
+    for (unsigned i = from; i < h->n; i++)
+        if (name_is(&h->v[i].name, name))
+            return (int)i;
+    return -1;
+}
+
+bool header_name_valid(struct str name)
+{
+    bool valid = name.n > 0;
+
+    for (size_t i = 0; i < name.n; i++)
+        valid &= token_char[(unsigned char)name.p[i]];
+    return valid;
+}
+
+/* True if one of the eight bytes is below ' '. */
+static bool has_control(uint64_t eight)
+{
+    const uint64_t ones = UINT64_MAX / 255;
+
+    return ((eight - ones * ' ') & ~eight & ones * 0x80) != 0;
+}
+
+static bool bytes_valid(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0')
+            return false;
+    return true;
+}
+
+bool header_value_valid(struct str value)
+{
+    const char *p = value.p;
+    size_t n = value.n;
+
+    /* Eight at a time; only control characters are looked at one by one. */
+    for (; n >= sizeof(uint64_t); p += sizeof(uint64_t), n -= sizeof(uint64_t)) {
+        uint64_t eight;
+
+        memcpy(&eight, p, sizeof eight);
+        if (UNLIKELY(has_control(eight)) && !bytes_valid(p, sizeof eight))
+            return false;
+    }
+    return bytes_valid(p, n);
+}
