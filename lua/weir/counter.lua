@@ -12,7 +12,7 @@ local _M = {}
 
 
 -- The most windows that one decision may have.
-local WINDOWS_MAX = 32
+local WINDOWS_MAX = 8
 
 local PERIODS = { second = 1, minute = 2, hour = 3, day = 4, month = 5, year = 6 }
 

@@ -1,7 +1,7 @@
--- Internet addresses: parsing IPv4 and IPv6 texts and sets of addresses and CIDR
--- blocks (trusted_ips). An address is four 32-bit numbers; IPv4 lies in the
--- mapped block ::ffff:0:0/96, so that one comparison serves both. Pure Lua,
--- every input is bounded by the length of an address.
+-- Internet addresses: parsing IPv4 and IPv6 texts, sets of addresses and CIDR
+-- blocks, and the one set that weir.conf names: trusted_ips. An address is four
+-- 32-bit numbers; IPv4 lies in the mapped block ::ffff:0:0/96, so that one
+-- comparison serves both. Every input is bounded by the length of an address.
 
 local bit = require "bit"
 
@@ -226,6 +226,19 @@ function _M.new_set(list)
     end
   end
   return setmetatable(self, set)
+end
+
+
+local trusted
+
+
+-- True if the address is one of trusted_ips. The list is read at the first use: a
+-- worker lives as long as its configuration.
+function _M.is_trusted(text)
+  if not trusted then
+    trusted = assert(_M.new_set(require("weir.conf").list("trusted_ips")))
+  end
+  return trusted:contains(text)
 end
 
 

@@ -2,6 +2,7 @@
 -- trusted_ips, the address that real_ip_header names. Worked out once for each
 -- request, when somebody asks, and kept in the context.
 
+local conf = require "weir.conf"
 local ip = require "weir.ip"
 local weir = require "weir.ffi"
 
@@ -24,23 +25,12 @@ local _M = {}
 
 
 -- What weir.conf says; read at the first use. A worker lives as long as its configuration.
-local trusted, header_name, recursive
-
-
-local function conf_text(key)
-  C.weir_conf_get(key, #key, sv)
-  return ffi_string(sv[0].p, sv[0].n)
-end
+local header_name, recursive
 
 
 local function configure()
-  local list = {}
-  while C.weir_conf_list("trusted_ips", 11, #list, sv) == 0 do
-    list[#list + 1] = ffi_string(sv[0].p, sv[0].n)
-  end
-  header_name = gsub(lower(conf_text("real_ip_header")), "_", "-")
-  recursive = conf_text("real_ip_recursive") == "on"
-  trusted = assert(ip.new_set(list))
+  header_name = gsub(lower(conf.get("real_ip_header")), "_", "-")
+  recursive = conf.bool("real_ip_recursive")
 end
 
 
@@ -70,7 +60,7 @@ local function pick(list)
       break
     end
     address, port = candidate, candidate_port
-    if not recursive or not trusted:contains(candidate) then
+    if not recursive or not ip.is_trusted(candidate) then
       break
     end
   end
@@ -79,16 +69,16 @@ end
 
 
 local function resolve(ctx)
-  if not trusted then
-    configure()
-  end
   local req = ctx.req
   C.weir_req_get(req, REMOTE_ADDR, sv)
   local address = ffi_string(sv[0].p, sv[0].n)
   local port = C.weir_req_number(req, REMOTE_PORT)
-  local is_trusted = trusted:contains(address)
+  local is_trusted = ip.is_trusted(address)
   ctx.peer_ip, ctx.peer_trusted = address, is_trusted
   if is_trusted then
+    if not header_name then
+      configure()
+    end
     local real, real_port = pick(addresses_in_header(req))
     if real then
       address, port = real, real_port or 0

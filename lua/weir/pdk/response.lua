@@ -1,6 +1,7 @@
 -- kong.response: what the client will get. Status and headers can be changed
 -- until the head is sent; exit and error make a whole response and end the phase.
 
+local conf = require "weir.conf"
 local errors = require "weir.errors"
 local exit_value = require "weir.exit"
 local headers = require "weir.pdk.headers"
@@ -328,16 +329,15 @@ function _M.set_raw_body(body)
 end
 
 
--- In header_filter the upstream's or an earlier plugin's body follows or is dropped
--- by the runloop; there is no phase left to leave.
+-- In header_filter the body that is on its way follows; there is no phase to leave.
 local function finish(ctx, status, body)
   local req = ctx.req
   C.weir_resp_set_source(req, SOURCE_EXIT)
-  ctx.exited = true
-  ctx.exit_status = status
-  ctx.exit_body = body
   C.weir_resp_set_status(req, status)
   if ctx.phase ~= HEADER_FILTER then
+    ctx.exited = true
+    ctx.exit_status = status
+    ctx.exit_body = body
     error(exit_value)
   end
 end
@@ -423,8 +423,7 @@ local with_id
 
 local function request_id(ctx)
   if with_id == nil then
-    with_id = C.weir_conf_get("error_request_id", 16, sv) == 0
-              and ffi_string(sv[0].p, sv[0].n) == "on"
+    with_id = conf.bool("error_request_id")
   end
   if not with_id then
     return nil
