@@ -66,9 +66,9 @@ static void on_header(struct conn *c)
     c->padding_left = h[6];
     if (h[1] == FCGI_BEGIN_REQUEST)
         c->begin_n = 0;
-    if (c->content_left == 0 &&
-        (h[1] == FCGI_STDIN || (h[1] == FCGI_PARAMS && c->role == FCGI_AUTHORIZER)))
-        c->ready = h[1] == FCGI_STDIN ? c->role == FCGI_RESPONDER : 1;
+    /* a responder's request ends with the empty STDIN, an authorizer's with the empty PARAMS */
+    if (c->content_left == 0 && h[1] == (c->role == FCGI_AUTHORIZER ? FCGI_PARAMS : FCGI_STDIN))
+        c->ready = 1;
 }
 
 static void decode(struct conn *c, const unsigned char *p, size_t n)
