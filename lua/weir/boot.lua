@@ -6,16 +6,20 @@ require "weir.prelude"
 local runloop = require "weir.runloop"
 local timer = require "weir.timer"
 
+_G.kong = require "weir.pdk" -- luacheck: ignore 122
+
+
+-- What requests are served by, once it is loaded.
+local state
+
 
 -- Loads everything that requests need. nil, or the text of what is wrong.
 local function load()
-  local ok, state, err = pcall(require("weir.config").load)
+  local err
 
-  if not ok then
-    return tostring(state)
-  end
+  state, err = require("weir.config").load()
   if not state then
-    return tostring(err)
+    return err
   end
   require("weir.respond").load()
   runloop.serve(state.plan, state.router)
@@ -30,7 +34,7 @@ return {
 
   -- in a coroutine, once, before the first request
   start = function()
-    require("weir.start")()
+    require("weir.start")(state.plan)
   end,
 
   check = function()

@@ -95,6 +95,14 @@ function _M.error(ctx, status, message)
 end
 
 
+-- A plugin has answered in the place of the upstream, whose body is dropped with
+-- what described it.
+function _M.replace(ctx)
+  C.weir_header_clear(ctx.req, RESPONSE, "Content-Encoding", 16)
+  ctx.proxied, ctx.buffered_body = nil, nil
+end
+
+
 -- An authorizer lets the request through.
 function _M.allow(ctx)
   ctx.exit_status = 200

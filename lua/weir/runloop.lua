@@ -166,7 +166,9 @@ local function phases_of(ctx, req)
   end
   if ctx.proxied and ctx.lists.response.n > 0 then
     upstream.buffer(ctx)
-    run(ctx, RESPONSE, ctx.lists.response)
+    if ctx.proxied and not run(ctx, RESPONSE, ctx.lists.response) then
+      respond.replace(ctx)
+    end
   end
 end
 

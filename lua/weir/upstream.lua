@@ -2,8 +2,8 @@
 -- wait for the answer, and what becomes of failures. The bytes are C's business.
 
 local errors = require "weir.errors"
-local ip = require "weir.ip"
 local log = require "weir.log"
+local real_ip = require "weir.real_ip"
 local respond = require "weir.respond"
 local upstream_path = require "weir.upstream_path"
 local wait = require "weir.wait"
@@ -41,9 +41,9 @@ end
 
 
 -- X-Forwarded-*: what a trusted peer said stays, everybody else is overruled.
-local function set_forwarded(req, match)
-  local peer = get(req, C.WEIR_REQ_REMOTE_ADDR)
-  local trusted = ip.is_trusted(peer)
+local function set_forwarded(ctx, req, match)
+  local peer = real_ip.peer(ctx)
+  local trusted = real_ip.is_trusted(ctx)
   local so_far = header(req, "X-Forwarded-For")
   local host = get(req, C.WEIR_REQ_HOST):match("^(.-):?%d*$")
   local function own(name, value)
@@ -62,7 +62,7 @@ local function set_forwarded(req, match)
   elseif not trusted then
     C.weir_header_clear(req, REQUEST, "X-Forwarded-Prefix", 18)
   end
-  set_header(req, "X-Real-IP", peer)
+  set_header(req, "X-Real-IP", real_ip.address(ctx))
 end
 
 
@@ -77,7 +77,7 @@ end
 local function set_headers(ctx, req, match)
   local via = header(req, "Via")
 
-  set_forwarded(req, match)
+  set_forwarded(ctx, req, match)
   set_header(req, "Via", via and via .. ", " .. VIA or VIA)
   set_header(req, "X-Kong-Request-Id", get(req, C.WEIR_REQ_ID))
   if ctx.upstream and ctx.upstream.host_header then
@@ -116,6 +116,8 @@ end
 function _M.proxy(ctx, match)
   local req, service, own = ctx.req, match.service, ctx.upstream
   local target = target_of(ctx, req, match)
+  ctx.upstream_uri = target
+
   local host = own and own.host or service.host
   local port = own and own.port or service.port
 
