@@ -1,0 +1,454 @@
+-- Finds the route of a request by host, path, method and headers, with the
+-- precedence of Kong's traditional_compatible router. All routes have one
+-- total order, worked out beforehand; the answer is the first that matches.
+-- Buckets by host and by path prefix find the candidates without walking
+-- through all routes, and a bounded cache answers what was asked before.
+
+local re = require("weir.re")
+local net = require("weir.schema.net")
+
+local byte, find, lower, sub = string.byte, string.find, string.lower, string.sub
+
+-- Each of the two generations of each cache: at most this many answers.
+local GENERATION_MAX = 2500
+-- Longer requests are matched each time: the cache's memory is bounded in bytes, too.
+local CACHED_PATH_BYTES_MAX = 512
+local CACHED_HOST_BYTES_MAX = 255
+
+local router = {}
+router.__index = router
+
+local _M = {}
+
+-- ---- precedence
+
+local function filled(list)
+  return list ~= nil and next(list) ~= nil
+end
+
+local function has_wildcard(hosts)
+  for _, host in ipairs(hosts) do
+    if find(host, "*", 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+local function count_headers(headers)
+  local n = 0
+  for _ in pairs(headers or {}) do
+    n = n + 1
+  end
+  return n
+end
+
+-- One entry per path of a route: what it asks for, and its place in the order.
+local function make_entry(route, path, position)
+  local kinds = 0
+  for _, field in ipairs({ "hosts", "paths", "methods", "headers" }) do
+    if filled(route[field]) then
+      kinds = kinds + 1
+    end
+  end
+  local is_regex = path ~= nil and byte(path) == 126
+  return {
+    route = route, path = path, is_regex = is_regex, position = position, kinds = kinds,
+    plain_hosts = filled(route.hosts) and not has_wildcard(route.hosts) and 1 or 0,
+    header_count = math.min(count_headers(route.headers), 255),
+    regex = is_regex and 1 or 0,
+    regex_priority = is_regex and (route.regex_priority or 0) or 0,
+    length = path and not is_regex and #path or 0,
+    created_at = route.created_at or 0,
+  }
+end
+
+local precedence = { "kinds", "plain_hosts", "header_count", "regex", "regex_priority", "length" }
+
+local function comes_before(a, b)
+  for i = 1, #precedence do
+    local field = precedence[i]
+    if a[field] ~= b[field] then
+      return a[field] > b[field]
+    end
+  end
+  if a.created_at ~= b.created_at then
+    return a.created_at < b.created_at
+  end
+  return a.position < b.position
+end
+
+-- ---- what an entry asks for besides host and path
+
+local function make_methods(route)
+  if not filled(route.methods) then
+    return nil
+  end
+  local set = {}
+  for _, method in ipairs(route.methods) do
+    set[method] = true
+  end
+  return set
+end
+
+-- Values are compared without regard to case; "~*" marks a regular expression.
+local function make_headers(route)
+  if not filled(route.headers) then
+    return nil
+  end
+  local out = {}
+  for name, values in pairs(route.headers) do
+    local item = { name = lower(name), values = {}, patterns = {} }
+    for _, value in ipairs(values) do
+      if sub(value, 1, 2) == "~*" then
+        local pattern, err = re.compile(sub(value, 3), "i")
+        if not pattern then
+          return nil, "header " .. name .. ": " .. err
+        end
+        item.patterns[#item.patterns + 1] = pattern
+      else
+        item.values[lower(value)] = true
+      end
+    end
+    out[#out + 1] = item
+  end
+  return out
+end
+
+local function compile_entry(entry)
+  local err
+  entry.methods = make_methods(entry.route)
+  entry.headers, err = make_headers(entry.route)
+  if err then
+    return nil, err
+  end
+  if entry.is_regex then
+    entry.pattern, err = re.compile(sub(entry.path, 2), "a")
+    if not entry.pattern then
+      return nil, "path " .. entry.path .. ": " .. err
+    end
+  end
+  return true
+end
+
+local function header_fits(item, values)
+  for i = 1, #values do
+    if item.values[lower(values[i])] then
+      return true
+    end
+    for _, pattern in ipairs(item.patterns) do
+      if pattern:find(values[i]) then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+local function fits(entry, method, headers)
+  if entry.methods and not entry.methods[method] then
+    return false
+  end
+  if entry.headers then
+    for _, item in ipairs(entry.headers) do
+      local values = headers and headers[item.name]
+      if not values or not header_fits(item, values) then
+        return false
+      end
+    end
+  end
+  return true
+end
+
+-- ---- buckets: the entries of one host pattern
+
+local function new_bucket()
+  return { prefixes = {}, lengths = {}, regexes = {}, pathless = {} }
+end
+
+local function add_to_bucket(bucket, entry)
+  local list
+  if not entry.path then
+    list = bucket.pathless
+  elseif entry.is_regex then
+    list = bucket.regexes
+  else
+    list = bucket.prefixes[entry.path]
+    if not list then
+      list = {}
+      bucket.prefixes[entry.path] = list
+    end
+  end
+  if list[#list] ~= entry then
+    list[#list + 1] = entry
+  end
+end
+
+-- The lengths that prefixes have, longest first.
+local function set_lengths(bucket)
+  local seen, lengths = {}, bucket.lengths
+  for prefix in pairs(bucket.prefixes) do
+    if not seen[#prefix] then
+      seen[#prefix] = true
+      lengths[#lengths + 1] = #prefix
+    end
+  end
+  table.sort(lengths, function(a, b)
+    return a > b
+  end)
+end
+
+local function first_fitting(list, limit, method, headers)
+  for i = 1, #list do
+    local entry = list[i]
+    if entry.order >= limit then
+      return nil
+    end
+    if fits(entry, method, headers) then
+      return entry
+    end
+  end
+end
+
+-- The best entry of the bucket that stands before best; else best.
+local function search_bucket(bucket, best, method, path, headers)
+  local limit = best and best.order or math.huge
+  local lengths = bucket.lengths
+  for i = 1, #lengths do
+    if lengths[i] <= #path then
+      local list = bucket.prefixes[sub(path, 1, lengths[i])]
+      local found = list and first_fitting(list, limit, method, headers)
+      if found then
+        best, limit = found, found.order
+      end
+    end
+  end
+  for _, entry in ipairs(bucket.regexes) do
+    if entry.order >= limit then
+      break
+    end
+    if fits(entry, method, headers) and entry.pattern:find(path) then
+      best, limit = entry, entry.order
+    end
+  end
+  return first_fitting(bucket.pathless, limit, method, headers) or best
+end
+
+-- ---- hosts
+
+-- A wildcard as the text that a host must end or begin with.
+local function make_wildcard(host)
+  local name, port = net.split_port(host)
+  if byte(name) == 42 then
+    return { suffix = sub(name, 2), port = port, bucket = new_bucket() }
+  end
+  return { prefix = sub(name, 1, -2), port = port, bucket = new_bucket() }
+end
+
+local function wildcard_fits(wildcard, name, port)
+  if wildcard.port and wildcard.port ~= port then
+    return false
+  end
+  if wildcard.suffix then
+    return #name > #wildcard.suffix and sub(name, -#wildcard.suffix) == wildcard.suffix
+  end
+  return #name > #wildcard.prefix and sub(name, 1, #wildcard.prefix) == wildcard.prefix
+end
+
+function router:add_host(host, entry)
+  host = lower(host)
+  if not find(host, "*", 1, true) then
+    self.hosts[host] = self.hosts[host] or new_bucket()
+    add_to_bucket(self.hosts[host], entry)
+    return
+  end
+  local wildcard = self.wildcards[host]
+  if not wildcard then
+    wildcard = make_wildcard(host)
+    self.wildcards[host] = wildcard
+    self.wildcards[#self.wildcards + 1] = wildcard
+  end
+  add_to_bucket(wildcard.bucket, entry)
+end
+
+function router:add(entry)
+  if filled(entry.route.hosts) then
+    for _, host in ipairs(entry.route.hosts) do
+      self:add_host(host, entry)
+    end
+  else
+    add_to_bucket(self.any_host, entry)
+  end
+  for _, item in ipairs(entry.headers or {}) do
+    if not self.header_names[item.name] then
+      self.header_names[item.name] = true
+      self.header_names[#self.header_names + 1] = item.name
+    end
+  end
+end
+
+-- ---- matching
+
+function router:search(method, host, path, headers)
+  local best = search_bucket(self.any_host, nil, method, path, headers)
+  local whole = lower(host)
+  local name, port = net.split_port(whole)
+  local exact = self.hosts[whole]
+  if exact then
+    best = search_bucket(exact, best, method, path, headers)
+  end
+  exact = name ~= whole and self.hosts[name]
+  if exact then
+    best = search_bucket(exact, best, method, path, headers)
+  end
+  local wildcards = self.wildcards
+  for i = 1, #wildcards do
+    if wildcard_fits(wildcards[i], name, port) then
+      best = search_bucket(wildcards[i].bucket, best, method, path, headers)
+    end
+  end
+  return best
+end
+
+local function make_match(entry, path)
+  local route = entry.route
+  local match = { route = route, service = route.service, strip = route.strip_path == true }
+  if entry.is_regex then
+    match.captures = entry.pattern:match(path)
+    match.prefix = match.captures[0]
+  else
+    match.prefix = entry.path
+  end
+  return match
+end
+
+-- name -> array of values, of the headers that routes ask for; nil if none is there.
+local function read_headers(self, source)
+  local names = self.header_names
+  local found
+  for i = 1, #names do
+    local values = self.get_header(source, names[i])
+    if values then
+      found = found or {}
+      found[names[i]] = values
+    end
+  end
+  return found
+end
+
+local function remember(self, method, host, path, match)
+  if #path > CACHED_PATH_BYTES_MAX or #host > CACHED_HOST_BYTES_MAX or #method > 16 then
+    return
+  end
+  if self.cached >= GENERATION_MAX then
+    self.older, self.newer, self.cached = self.newer, {}, 0
+  end
+  local by_host = self.newer[method]
+  if not by_host then
+    by_host = {}
+    self.newer[method] = by_host
+  end
+  local by_path = by_host[host]
+  if not by_path then
+    by_path = {}
+    by_host[host] = by_path
+  end
+  by_path[path] = match
+  self.cached = self.cached + 1
+end
+
+local function recall(generation, method, host, path)
+  local by_host = generation[method]
+  local by_path = by_host and by_host[host]
+  return by_path and by_path[path]
+end
+
+local function match_anew(self, method, host, path, headers)
+  local found = recall(self.older, method, host, path)
+  if found == nil or headers then
+    local entry = self:search(method, host, path, headers)
+    found = entry and make_match(entry, path) or false
+  end
+  if not headers then
+    remember(self, method, host, path, found)
+  end
+  return found or nil
+end
+
+-- The match of a request: {route, service, prefix, captures, strip}, shared and
+-- not to be changed; nil when no route matches. path is in normal form. source
+-- is what headers are read from when routes ask for some: by default a ctx.
+function router:match(method, host, path, source)
+  local headers = self.header_names[1] and source and read_headers(self, source) or nil
+  if not headers then
+    local by_host = self.newer[method]
+    local by_path = by_host and by_host[host]
+    local found = by_path and by_path[path]
+    if found ~= nil then
+      return found or nil
+    end
+  end
+  return match_anew(self, method, host, path, headers)
+end
+
+-- All values of a header of ctx's request.
+local function header_of_request(ctx, name)
+  local weir = require("weir.ffi")
+  local C, sv, str = weir.C, weir.sv, weir.str
+  local req, list = ctx.req, C.WEIR_HEADERS_REQUEST
+  if C.weir_header_get(req, list, name, #name, sv) ~= 0 then
+    return nil
+  end
+  local values, i = {}, 0
+  while C.weir_header_at(req, list, i, sv, sv + 1) ~= weir.NONE do
+    if lower(str(sv[0])) == name then
+      values[#values + 1] = str(sv[1])
+    end
+    i = i + 1
+  end
+  return values
+end
+
+local function make_entries(routes)
+  local entries = {}
+  for position, route in ipairs(routes) do
+    local paths = filled(route.paths) and route.paths or { false }
+    for _, path in ipairs(paths) do
+      local entry = make_entry(route, path or nil, position)
+      local ok, err = compile_entry(entry)
+      if not ok then
+        return nil, "route " .. (route.name or route.id) .. ": " .. err
+      end
+      entries[#entries + 1] = entry
+    end
+  end
+  table.sort(entries, comes_before)
+  return entries
+end
+
+-- A router for checked route entities, or nil and what is wrong.
+-- get_header(source, name) -> array of values, or nil; see match.
+function _M.new(routes, get_header)
+  local entries, err = make_entries(routes)
+  if not entries then
+    return nil, err
+  end
+  local self = setmetatable({
+    hosts = {}, wildcards = {}, any_host = new_bucket(), header_names = {},
+    get_header = get_header or header_of_request, newer = {}, older = {}, cached = 0,
+  }, router)
+  for order, entry in ipairs(entries) do
+    entry.order = order
+    self:add(entry)
+  end
+  set_lengths(self.any_host)
+  for _, bucket in pairs(self.hosts) do
+    set_lengths(bucket)
+  end
+  for _, wildcard in ipairs(self.wildcards) do
+    set_lengths(wildcard.bucket)
+  end
+  return self
+end
+
+return _M

@@ -1,0 +1,63 @@
+-- The path that a service is asked for: the service's own path joined with
+-- the request's, in the two ways that routes know (path_handling v0 and v1).
+
+local byte, find, sub = string.byte, string.find, string.sub
+
+local SLASH = 47
+
+local _M = {}
+
+-- The rest behind a stripped prefix must not climb out of the service's path.
+local function without_dots(rest)
+  if rest == "." or rest == ".." then
+    return ""
+  end
+  local _, stop = find(rest, "^%.%.?/")
+  return stop and sub(rest, stop + 1) or rest
+end
+
+local function strip_v0(base, path, rest)
+  local base_slash = byte(base, -1) == SLASH
+  if rest == "" then
+    local keeps_slash = #path > 1 and byte(path, -1) == SLASH
+    if not base_slash then
+      return keeps_slash and base .. "/" or base
+    end
+    return (base == "/" or byte(path, -1) == SLASH) and base or sub(base, 1, -2)
+  end
+  local rest_slash = byte(rest) == SLASH
+  if base_slash then
+    return rest_slash and sub(base, 1, -2) .. rest or base .. rest
+  end
+  return rest_slash and base .. rest or base .. "/" .. rest
+end
+
+local function keep_v0(base, path)
+  if byte(base, -1) == SLASH then
+    return base .. sub(path, 2)
+  end
+  return path == "/" and base or base .. path
+end
+
+local function join_v1(base, rest)
+  if byte(base, -1) == SLASH and byte(rest) == SLASH then
+    return base .. sub(rest, 2)
+  end
+  return base .. rest
+end
+
+-- path is the request's in normal form; match is the router's.
+function _M.build(service, route, match, path)
+  local base = service.path or "/"
+  local prefix = match.prefix
+  local strip = match.strip and prefix ~= nil
+  if route.path_handling == "v1" then
+    return join_v1(base, strip and sub(path, #prefix + 1) or sub(path, 2))
+  end
+  if strip then
+    return strip_v0(base, path, without_dots(sub(path, #prefix + 1)))
+  end
+  return keep_v0(base, path)
+end
+
+return _M
