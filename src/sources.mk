@@ -22,12 +22,21 @@ WEIR_SOURCES = \
 	src/shm/region.c \
 	src/shm/siphash.c \
 	src/shm/stats.c \
+	src/srv/children.c \
+	src/srv/command.c \
+	src/srv/control.c \
 	src/srv/identity.c \
 	src/srv/listen.c \
+	src/srv/master.c \
 	src/srv/notify.c \
 	src/srv/pidfile.c \
+	src/srv/reload.c \
 	src/srv/shared.c \
+	src/srv/spawned.c \
+	src/srv/start.c \
 	src/srv/state.c \
+	src/srv/status.c \
+	src/srv/upgrade.c \
 	src/wire/cgi.c \
 	src/wire/cgi_head.c \
 	src/wire/fcgi.c \

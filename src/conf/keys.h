@@ -159,6 +159,7 @@ struct conf {
     struct str declarative;       /* the text of declarative_config; n 0 when there is none */
     const char *declarative_path; /* NULL when it is off */
     bool declarative_missing;     /* the default file does not exist: worth a warning */
+    bool lenient;                 /* made by conf_load_lenient */
 
     const char *kept_key; /* of a reload: a change of this key waits for a restart */
 

@@ -108,7 +108,7 @@ static int parse_text(struct conf *c, const char *name, struct str text, struct 
         line = str_trim(line);
         if (line.n) {
             rc = parse_line(c, arena_printf(&c->arena, "%s:%u", name, number).p, line, e);
-            if (rc != 0)
+            if (rc != 0 && !c->lenient)
                 return rc;
         }
         text.p += n + (newline != NULL);
@@ -216,10 +216,14 @@ static int convert_all(struct conf *c, const struct conf *old, struct err *e)
             return ERR_CONFIG;
         if (old)
             keep_old(c, old, i);
-        if (conf_key_convert(c, i, c->values[i].text, &reason) != 0)
+        if (conf_key_convert(c, i, c->values[i].text, &reason) == 0)
+            continue;
+        if (!c->lenient || c->values[i].text == CONF_TABLE[i].default_text)
             return conf_refuse(c, i, e, "%s", reason.text);
+        c->values[i].text = CONF_TABLE[i].default_text;
+        i--; /* once more */
     }
-    return conf_check(c, e);
+    return c->lenient ? 0 : conf_check(c, e);
 }
 
 static int read_declarative(struct conf *c, struct err *e)
@@ -259,10 +263,10 @@ static int load_file(struct conf *c, const char *path, struct err *e)
     return rc;
 }
 
-int conf_reload(struct conf **out, const struct conf *old, const char *path,
+/* Takes c. */
+static int load(struct conf *c, struct conf **out, const struct conf *old, const char *path,
                 const struct conf_override *overrides, struct err *e)
 {
-    struct conf *c = conf_new();
     int rc = load_file(c, path, e);
 
     if (rc == 0) {
@@ -271,7 +275,7 @@ int conf_reload(struct conf **out, const struct conf *old, const char *path,
     }
     if (rc == 0)
         rc = convert_all(c, old, e);
-    if (rc == 0)
+    if (rc == 0 && !c->lenient)
         rc = read_declarative(c, e);
     if (rc != 0) {
         conf_free(c);
@@ -281,10 +285,25 @@ int conf_reload(struct conf **out, const struct conf *old, const char *path,
     return 0;
 }
 
+int conf_reload(struct conf **out, const struct conf *old, const char *path,
+                const struct conf_override *overrides, struct err *e)
+{
+    return load(conf_new(), out, old, path, overrides, e);
+}
+
 int conf_load(struct conf **out, const char *path, const struct conf_override *overrides,
               struct err *e)
 {
-    return conf_reload(out, NULL, path, overrides, e);
+    return load(conf_new(), out, NULL, path, overrides, e);
+}
+
+int conf_load_lenient(struct conf **out, const char *path, const struct conf_override *overrides,
+                      struct err *e)
+{
+    struct conf *c = conf_new();
+
+    c->lenient = true;
+    return load(c, out, NULL, path, overrides, e);
 }
 
 int conf_load_text(struct conf **out, const char *name, struct str text, struct err *e)

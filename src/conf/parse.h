@@ -31,7 +31,14 @@ int conf_load(struct conf **out, const char *path, const struct conf_override *o
 int conf_reload(struct conf **out, const struct conf *old, const char *path,
                 const struct conf_override *overrides, struct err *e) MUST_CHECK;
 
-/* The same from the text of a weir.conf called name; reads no file and no environment. */
+/*
+ * For commands to a running instance: what is wrong in weir.conf is passed over, and its default
+ * taken; the declarative configuration is not read.
+ */
+int conf_load_lenient(struct conf **out, const char *path, const struct conf_override *overrides,
+                      struct err *e) MUST_CHECK;
+
+/* conf_load from the text of a weir.conf called name; reads no file and no environment. */
 int conf_load_text(struct conf **out, const char *name, struct str text, struct err *e) MUST_CHECK;
 
 void conf_free(struct conf *c);

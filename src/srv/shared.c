@@ -26,21 +26,21 @@ static void region_name(char *out, size_t size, const char *prefix)
     snprintf(out, size, "%s-%016llx", shown, (unsigned long long)hash);
 }
 
-int shared_open(struct shared *s, const struct conf *conf, const struct identity *workers,
+int shared_open(struct shared *s, const struct shared_options *o, const struct identity *workers,
                 struct err *e)
 {
-    char name[REGION_NAME_MAX];
     const struct region_options options = {
-        .name = name,
-        .file = *conf->counter_file ? conf->counter_file : NULL,
-        .bytes = (size_t)conf->counter_memory + REGION_HEADER_BYTES + REGION_STATS_BYTES,
+        .name = s->name,
+        .file = *o->counter_file ? o->counter_file : NULL,
+        .bytes = (size_t)o->counter_memory + REGION_HEADER_BYTES + REGION_STATS_BYTES,
         .mode = 0600,
         .uid = workers->set ? workers->uid : (uid_t)-1,
         .gid = workers->set ? workers->gid : (gid_t)-1,
     };
     int rc;
 
-    region_name(name, sizeof name, conf->prefix);
+    region_name(s->name, sizeof s->name, o->prefix);
+    s->is_file = options.file != NULL;
     rc = region_open(&s->region, &options, e);
     if (rc != 0)
         return rc;
@@ -57,14 +57,10 @@ void shared_close(struct shared *s)
     region_close(&s->region);
 }
 
-void shared_unlink(const struct conf *conf)
+void shared_unlink(const struct shared *s)
 {
-    char name[REGION_NAME_MAX];
     struct err e;
 
-    if (*conf->counter_file)
-        return;
-    region_name(name, sizeof name, conf->prefix);
-    if (region_unlink(name, NULL, &e) != 0)
+    if (!s->is_file && region_unlink(s->name, NULL, &e) != 0)
         log_warn("%s", e.text);
 }

@@ -13,17 +13,25 @@
 #include "srv/identity.h"
 
 struct shared {
+    char name[REGION_NAME_MAX];
+    bool is_file; /* counter_file: kept at a stop */
     struct region region;
     struct stats *stats;
     struct counter_table *counters;
 };
 
+/* What the region is made from. */
+struct shared_options {
+    const char *prefix, *counter_file;
+    int64_t counter_memory;
+};
+
 /* Maps the region, making it for the workers' user if there is none. */
-int shared_open(struct shared *s, const struct conf *conf, const struct identity *workers,
+int shared_open(struct shared *s, const struct shared_options *o, const struct identity *workers,
                 struct err *e) MUST_CHECK;
 void shared_close(struct shared *s);
 
 /* Forgets the counters at a clean stop; keeps a counter_file. Failure is logged. */
-void shared_unlink(const struct conf *conf);
+void shared_unlink(const struct shared *s);
 
 #endif

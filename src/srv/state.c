@@ -42,12 +42,15 @@ void state_write(const struct state *s, const char *pid_file)
     }
     fprintf(f, "pid %d\ngeneration %u\nstarted_ms %lld\n", (int)s->pid, s->generation,
             (long long)s->started_ms);
+    fprintf(f, "counter_memory %lld\n", (long long)s->counter_memory);
     fprintf(f, "reloads_begun %llu\nreloads_done %llu\nreload_good %d\n",
             (unsigned long long)s->reloads_begun, (unsigned long long)s->reloads_done,
             s->reload_good);
     write_text(f, "reload_text", s->reload_text);
     write_text(f, "listeners", s->listeners);
     write_text(f, "conf_path", s->conf_path);
+    write_text(f, "prefix", s->prefix);
+    write_text(f, "counter_file", s->counter_file);
     bad = ferror(f);
     bad |= fclose(f);
     if (bad || rename(new_path, path) == -1) {
@@ -66,26 +69,36 @@ static void read_text(char *out, size_t size, const char *value)
 
 static void read_line(struct state *s, const char *key, const char *value)
 {
+    const struct {
+        const char *key;
+        char *text;
+        size_t size;
+    } texts[] = {
+        { "reload_text", s->reload_text, sizeof s->reload_text },
+        { "listeners", s->listeners, sizeof s->listeners },
+        { "conf_path", s->conf_path, sizeof s->conf_path },
+        { "prefix", s->prefix, sizeof s->prefix },
+        { "counter_file", s->counter_file, sizeof s->counter_file },
+    };
     long long number = strtoll(value, NULL, 10);
 
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (strcmp(key, texts[i].key) == 0)
+            read_text(texts[i].text, texts[i].size, value);
     if (strcmp(key, "pid") == 0)
         s->pid = (pid_t)number;
     else if (strcmp(key, "generation") == 0)
         s->generation = (uint32_t)number;
     else if (strcmp(key, "started_ms") == 0)
         s->started_ms = number;
+    else if (strcmp(key, "counter_memory") == 0)
+        s->counter_memory = number;
     else if (strcmp(key, "reloads_begun") == 0)
         s->reloads_begun = (uint64_t)number;
     else if (strcmp(key, "reloads_done") == 0)
         s->reloads_done = (uint64_t)number;
     else if (strcmp(key, "reload_good") == 0)
         s->reload_good = number == 1;
-    else if (strcmp(key, "reload_text") == 0)
-        read_text(s->reload_text, sizeof s->reload_text, value);
-    else if (strcmp(key, "listeners") == 0)
-        read_text(s->listeners, sizeof s->listeners, value);
-    else if (strcmp(key, "conf_path") == 0)
-        read_text(s->conf_path, sizeof s->conf_path, value);
 }
 
 int state_read(struct state *out, const char *pid_file, struct err *e)

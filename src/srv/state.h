@@ -20,6 +20,9 @@ struct state {
     char reload_text[sizeof((struct err *)0)->text]; /* of the last one that is done */
     char listeners[2048];                            /* separated by commas */
     char conf_path[1024];
+    /* As of the start, for those who look at the counters. */
+    char prefix[1024], counter_file[1024];
+    int64_t counter_memory;
 };
 
 /* Beside pid_file. Failure is an error of the disk; it is logged. */

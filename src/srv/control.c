@@ -1,0 +1,145 @@
+/*
+ * See control.h. An instance runs as long as its pid file is locked; a broken
+ * weir.conf must not keep anybody from stopping it.
+ */
+#include "srv/control.h"
+#include "base/clock.h"
+#include "conf/parse.h"
+#include "srv/pidfile.h"
+#include "srv/state.h"
+#include "srv/status.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define POLL_MS 20
+#define STOP_SPARE_MS 15000   /* over drain_timeout */
+#define RELOAD_WAIT_MS 100000 /* more than the master grants a reload */
+
+struct instance {
+    char pid_file[4096];
+    pid_t pid;
+    int64_t drain_timeout_ms;
+};
+
+static void pause_ms(int64_t ms)
+{
+    const struct timespec span = { ms / 1000, ms % 1000 * 1000000 };
+
+    nanosleep(&span, NULL);
+    clock_stale();
+}
+
+/* 1 found, 0 it does not run, or a negative code. */
+static int find(struct instance *out, const char *conf_path, const char *prefix, struct err *e)
+{
+    const struct conf_override overrides[] = { { prefix ? "prefix" : NULL, prefix },
+                                               { NULL, NULL } };
+    struct conf *conf;
+    int rc = conf_load_lenient(&conf, conf_path, overrides, e);
+    bool held;
+
+    if (rc != 0)
+        return rc;
+    snprintf(out->pid_file, sizeof out->pid_file, "%s", conf->pid_file);
+    out->drain_timeout_ms = conf->drain_timeout_ms;
+    conf_free(conf);
+    held = pidfile_is_held(out->pid_file, &out->pid);
+    for (int tries = 0; held && !out->pid && tries < 50; tries++) { /* it is just starting */
+        pause_ms(POLL_MS);
+        held = pidfile_is_held(out->pid_file, &out->pid);
+    }
+    return held && out->pid;
+}
+
+static int not_running(const struct instance *i, struct err *e)
+{
+    return err_set(e, ERR_CONFIG, "weir is not running (nobody holds %s)", i->pid_file);
+}
+
+static int send_signal(const struct instance *i, int sig, struct err *e)
+{
+    if (kill(i->pid, sig) == 0)
+        return 0;
+    return err_set_errno(e, "cannot signal the master, pid %d", (int)i->pid);
+}
+
+int control_stop(const char *conf_path, const char *prefix, int sig, bool may_be_stopped,
+                 struct err *e)
+{
+    struct instance i;
+    int rc = find(&i, conf_path, prefix, e);
+    int64_t end_ms;
+    pid_t pid;
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return may_be_stopped ? 0 : not_running(&i, e);
+    rc = send_signal(&i, sig, e);
+    if (rc != 0)
+        return rc;
+    end_ms = clock_mono_ms() + STOP_SPARE_MS + (sig == SIGQUIT ? i.drain_timeout_ms : 0);
+    while (pidfile_is_held(i.pid_file, &pid)) {
+        if (clock_mono_ms() > end_ms)
+            return err_set(e, ERR_TIMEOUT,
+                           "the master, pid %d, has not stopped in time; see its log", (int)i.pid);
+        pause_ms(POLL_MS);
+    }
+    return 0;
+}
+
+/* The reload that answers this command is the first that begins after it. */
+static int wait_for_reload(const struct instance *i, uint64_t before, struct err *e)
+{
+    int64_t end_ms = clock_mono_ms() + RELOAD_WAIT_MS;
+    struct state s;
+    pid_t pid;
+
+    for (;;) {
+        if (!pidfile_is_held(i->pid_file, &pid))
+            return err_set(e, ERR_CLOSED, "weir stopped during the reload; see its log");
+        if (state_read(&s, i->pid_file, NULL) == 0 && (s.reloads_done > before || s.pid != i->pid))
+            break; /* another pid: a new binary, which has read what there is */
+        if (clock_mono_ms() > end_ms)
+            return err_set(e, ERR_TIMEOUT, "no answer from the master, pid %d; see its log",
+                           (int)i->pid);
+        pause_ms(POLL_MS);
+    }
+    if (s.pid == i->pid && !s.reload_good)
+        return err_set(e, ERR_CONFIG, "reload failed, the old configuration stays: %s",
+                       s.reload_text);
+    printf("%s\n", s.reload_text);
+    return 0;
+}
+
+int control_reload(const char *conf_path, const char *prefix, struct err *e)
+{
+    struct instance i;
+    struct state s;
+    int rc = find(&i, conf_path, prefix, e);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return not_running(&i, e);
+    rc = state_read(&s, i.pid_file, e);
+    if (rc == 0)
+        rc = send_signal(&i, SIGHUP, e);
+    return rc == 0 ? wait_for_reload(&i, s.reloads_begun, e) : rc;
+}
+
+int control_status(const char *conf_path, const char *prefix, struct err *e)
+{
+    struct instance i;
+    struct state s;
+    int rc = find(&i, conf_path, prefix, e);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return not_running(&i, e);
+    rc = state_read(&s, i.pid_file, e);
+    return rc == 0 ? status_print(&s, e) : rc;
+}

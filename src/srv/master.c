@@ -1,0 +1,237 @@
+/*
+ * See master.h. One loop over a signalfd and the pipes of workers that start;
+ * everything else is time.
+ */
+#include "srv/master.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "srv/children.h"
+#include "srv/notify.h"
+#include "srv/reload.h"
+#include "srv/start.h"
+#include "srv/upgrade.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STOP_FAST_MS 5000
+#define STOP_GRACE_MS 5000
+#define TICK_MAX_MS 500
+#define FDS_MAX (2 + 2 * WORKERS_MAX)
+
+void master_write_state(struct master *m)
+{
+    struct state *s = &m->state;
+
+    if (m->upgrade.handed_over || !m->current)
+        return;
+    s->generation = m->current->number;
+    snprintf(s->conf_path, sizeof s->conf_path, "%s",
+             m->current->conf->path ? m->current->conf->path : "");
+    snprintf(s->listeners, sizeof s->listeners, "%s",
+             m->current->conf->values[CONF_KEY_fastcgi_listen].text);
+    state_write(s, m->pidfile.path);
+    stats_instance(m->shared.stats)->generation = s->generation;
+    stats_instance(m->shared.stats)->reloads = (uint32_t)s->reloads_done;
+}
+
+void master_leave(struct master *m)
+{
+    static const int IGNORED[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
+    struct child *c;
+
+    clock_stale();
+    for (size_t i = 0; i < ARRAY_LEN(IGNORED); i++)
+        signal(IGNORED[i], SIG_IGN);
+    sigprocmask(SIG_SETMASK, &m->old_mask, NULL);
+    close(m->signal_fd);
+    pidfile_forget(&m->pidfile);
+    if (m->options.daemon_fd != -1)
+        close(m->options.daemon_fd);
+    if (m->reload.check_fd != -1)
+        close(m->reload.check_fd);
+    TAILQ_FOREACH (c, &m->children, link)
+        if (c->notify_fd != -1)
+            close(c->notify_fd);
+}
+
+void master_stop(struct master *m, enum master_stop how)
+{
+    struct generation *g = m->current;
+
+    if (how <= m->stop)
+        return;
+    if (!m->upgrade.handed_over)
+        systemd_stopping();
+    m->stop = how;
+    reload_cancel(m);
+    /* Nobody may connect to a socket that is not accepted from any more. */
+    if (g)
+        listeners_drop(&g->listeners, NULL, !m->upgrade.handed_over);
+    if (how == STOP_FAST)
+        children_stop(m, 0, SIGTERM, STOP_FAST_MS);
+    else
+        children_stop(m, 0, SIGQUIT, (g ? g->conf->drain_timeout_ms : 0) + STOP_GRACE_MS);
+}
+
+static void reopen_logs(struct master *m)
+{
+    struct err e;
+
+    if (!m->current)
+        return;
+    if (identity_own_logs(&m->workers, m->current->conf, &e) != 0)
+        log_error("%s", e.text);
+    log_reopen();
+    if (!m->options.foreground)
+        dup2(log_fd(), STDERR_FILENO);
+    children_reopen_logs(m);
+    log_notice("logs opened again");
+}
+
+static void reap(struct master *m)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct child *c = child_find(m, pid);
+
+        if (c)
+            child_on_exit(m, c, status);
+        else if (pid == m->reload.check_pid)
+            reload_on_check_exit(m);
+        else if (pid == m->upgrade.new_master)
+            upgrade_on_exit(m, status);
+    }
+}
+
+static void on_signal(struct master *m, const struct signalfd_siginfo *info)
+{
+    switch (info->ssi_signo) {
+    case SIGCHLD:
+        reap(m);
+        return;
+    case SIGHUP:
+        reload_begin(m);
+        return;
+    case SIGUSR1:
+        reopen_logs(m);
+        return;
+    case SIGUSR2:
+        upgrade_begin(m);
+        return;
+    case SIGQUIT:
+        if (m->upgrade.new_master && info->ssi_pid == (uint32_t)m->upgrade.new_master) {
+            upgrade_hand_over(m);
+            return;
+        }
+        log_notice("stopping gracefully");
+        master_stop(m, STOP_GRACEFUL);
+        return;
+    default:
+        log_notice("stopping");
+        master_stop(m, STOP_FAST);
+        return;
+    }
+}
+
+static void read_signals(struct master *m)
+{
+    struct signalfd_siginfo info;
+
+    while (read(m->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        on_signal(m, &info);
+}
+
+static int tick_ms(const struct master *m)
+{
+    int64_t ms = TICK_MAX_MS;
+
+    if (m->current && m->current->conf->heartbeat_timeout_ms / 4 < ms)
+        ms = m->current->conf->heartbeat_timeout_ms / 4;
+    if (systemd_watchdog_ms() > 0 && systemd_watchdog_ms() < ms)
+        ms = systemd_watchdog_ms();
+    for (unsigned i = 1; i <= WORKERS_MAX; i++)
+        if (m->respawns[i].due_mono_ms && m->respawns[i].due_mono_ms - clock_mono_ms() < ms)
+            ms = m->respawns[i].due_mono_ms - clock_mono_ms();
+    return ms < 0 ? 0 : (int)ms;
+}
+
+static nfds_t watched(const struct master *m, struct pollfd *fds)
+{
+    const struct child *c;
+    nfds_t n = 0;
+
+    fds[n++] = (struct pollfd){ .fd = m->signal_fd, .events = POLLIN };
+    fds[n++] = (struct pollfd){ .fd = m->reload.check_fd, .events = POLLIN };
+    TAILQ_FOREACH (c, &m->children, link)
+        if (c->notify_fd != -1 && c->state == CHILD_STARTING && n < FDS_MAX)
+            fds[n++] = (struct pollfd){ .fd = c->notify_fd, .events = POLLIN };
+    return n;
+}
+
+/* A call may change the list: each is looked up by its descriptor. */
+static void read_notifications(struct master *m, const struct pollfd *fds, nfds_t n)
+{
+    for (nfds_t i = 2; i < n; i++) {
+        struct child *c;
+
+        if (!fds[i].revents)
+            continue;
+        TAILQ_FOREACH (c, &m->children, link)
+            if (c->notify_fd == fds[i].fd)
+                break;
+        if (c)
+            child_on_notify(m, c);
+    }
+}
+
+static void turn(struct master *m)
+{
+    struct pollfd fds[FDS_MAX];
+    nfds_t n = watched(m, fds);
+    int64_t now;
+
+    if (poll(fds, n, tick_ms(m)) == -1)
+        for (nfds_t i = 0; i < n; i++)
+            fds[i].revents = 0;
+    clock_stale();
+    now = clock_mono_ms();
+    read_notifications(m, fds, n);
+    if (fds[1].revents && m->reload.check_fd == fds[1].fd)
+        reload_on_check(m);
+    read_signals(m);
+    children_tick(m, now);
+    reload_tick(m, now);
+    upgrade_tick(m, now);
+    systemd_watchdog();
+}
+
+int master_run(const struct master_options *options, struct err *e)
+{
+    struct master m = { .options = *options };
+    int rc = start_open(&m, &m.start_error);
+
+    if (rc == 0) {
+        while (m.stop == STOP_NOT || !TAILQ_EMPTY(&m.children) || m.reload.check_pid)
+            turn(&m);
+        rc = m.start_error.code;
+    }
+    if (rc != 0) {
+        if (m.options.daemon_fd != -1)
+            notify_failed(m.options.daemon_fd, m.start_error.text);
+        if (log_fd() != STDERR_FILENO)
+            log_error("cannot start: %s", m.start_error.text);
+        *e = m.start_error;
+    }
+    start_close(&m);
+    if (rc == 0)
+        log_notice("stopped");
+    return rc;
+}

@@ -1,0 +1,275 @@
+/*
+ * See reload.h. IDLE -> CHECKING (a throw-away process loads the plugins and
+ * the declarative configuration in a Lua state of its own) -> STARTING (the
+ * workers of the next generation) -> IDLE. Counters and old workers are not
+ * touched before the last step.
+ */
+#define _GNU_SOURCE /* pipe2 */
+#include "srv/reload.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "srv/children.h"
+#include "srv/notify.h"
+#include "srv/start.h"
+#include "srv/upgrade.h"
+#include "srv/worker.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHECK_TIMEOUT_MS 60000
+#define START_TIMEOUT_MS 30000
+#define STOP_GRACE_MS 5000 /* over what a worker grants itself */
+
+static void drop_next(struct master *m)
+{
+    struct generation *g = m->reload.next;
+
+    m->reload.next = NULL;
+    m->reload.step = RELOAD_IDLE;
+    if (m->reload.check_pid)
+        kill(m->reload.check_pid, SIGKILL);
+    if (m->reload.check_fd != -1)
+        close(m->reload.check_fd);
+    m->reload.check_fd = -1;
+    if (!g)
+        return;
+    children_stop(m, g->number, SIGTERM, STOP_GRACE_MS);
+    /* A new binary that cannot start has got its sockets from one that goes on. */
+    listeners_drop(&g->listeners, m->current ? &m->current->listeners : NULL,
+                   !m->upgrade.old_master);
+    conf_free(g->conf);
+    free(g);
+}
+
+void reload_cancel(struct master *m)
+{
+    m->reload.again = false;
+    drop_next(m);
+}
+
+/* `weir reload` reads this; another SIGHUP may have come meanwhile. */
+static void finish(struct master *m, bool good, const char *text)
+{
+    m->state.reloads_done = m->state.reloads_begun;
+    m->state.reload_good = good;
+    snprintf(m->state.reload_text, sizeof m->state.reload_text, "%s", text);
+    master_write_state(m);
+    systemd_ready(good ? text : "the last reload failed, the old configuration stays");
+    if (m->reload.again && !m->upgrade.new_master)
+        kill(getpid(), SIGHUP);
+}
+
+void reload_fail(struct master *m, const char *fmt, ...)
+{
+    struct err e;
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(e.text, sizeof e.text, fmt, args);
+    va_end(args);
+    drop_next(m);
+    if (!m->current) { /* the first start: the top floor says it */
+        err_set(&m->start_error, ERR_CONFIG, "%s", e.text);
+        master_stop(m, STOP_FAST);
+        return;
+    }
+    log_error("reload failed, the old configuration stays: %s", e.text);
+    finish(m, false, e.text);
+}
+
+static void start_workers(struct master *m)
+{
+    struct generation *g = m->reload.next;
+    struct err e;
+
+    m->reload.step = RELOAD_STARTING;
+    m->reload.deadline_mono_ms = clock_mono_ms() + START_TIMEOUT_MS;
+    start_raise_file_limit(g->conf);
+    for (unsigned i = 1; i <= (unsigned)g->conf->workers; i++) {
+        if (child_spawn(m, g, i, &e) != 0) {
+            reload_fail(m, "%s", e.text);
+            return;
+        }
+    }
+}
+
+int reload_begin_first(struct master *m, struct conf *conf, uint32_t number,
+                       struct listeners *inherited, struct err *e)
+{
+    struct generation *g = xcalloc(1, sizeof *g);
+    int rc;
+
+    g->number = number;
+    g->conf = conf;
+    rc = listeners_open(&g->listeners, inherited, conf, &m->workers, e);
+    if (rc != 0) {
+        listeners_drop(inherited, NULL, false);
+        conf_free(conf);
+        free(g);
+        return rc;
+    }
+    m->reload.next = g;
+    listeners_drop(inherited, &g->listeners, false);
+    start_workers(m);
+    return 0;
+}
+
+/* Runs in the trial process. */
+static NORETURN void run_check(struct master *m, const struct conf *conf, int fd, pid_t parent)
+{
+    struct err e;
+
+    master_leave(m);
+    listeners_drop(&m->current->listeners, NULL, false);
+    log_set_name("check");
+    if (identity_assume(&m->workers, parent, &e) != 0 || worker_check(conf, &e) != 0) {
+        notify_failed(fd, e.text);
+        _exit(1);
+    }
+    notify_ready(fd);
+    _exit(0);
+}
+
+static int begin_check(struct master *m, struct err *e)
+{
+    pid_t pid, parent = getpid();
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) == -1)
+        return err_set_errno(e, "cannot make a pipe");
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    pid = fork();
+    if (pid == 0) {
+        close(fds[0]);
+        run_check(m, m->reload.next->conf, fds[1], parent);
+    }
+    close(fds[1]);
+    if (pid == -1) {
+        close(fds[0]);
+        return err_set_errno(e, "cannot fork");
+    }
+    m->reload.check_pid = pid;
+    m->reload.check_fd = fds[0];
+    m->reload.deadline_mono_ms = clock_mono_ms() + CHECK_TIMEOUT_MS;
+    m->reload.step = RELOAD_CHECKING;
+    return 0;
+}
+
+void reload_begin(struct master *m)
+{
+    struct conf *conf;
+    struct err e;
+
+    if (m->stop != STOP_NOT)
+        return;
+    if (m->reload.step != RELOAD_IDLE || m->reload.check_pid || m->upgrade.new_master) {
+        m->reload.again = true;
+        return;
+    }
+    m->reload.again = false;
+    m->state.reloads_begun++;
+    master_write_state(m);
+    systemd_reloading();
+    if (start_load_conf(&conf, &m->options, m->current->conf, &e) != 0) {
+        reload_fail(m, "%s", e.text);
+        return;
+    }
+    if (conf->kept_key)
+        log_warn("%s has changed, it and other keys that are read at a start only keep their "
+                 "value until weir is restarted",
+                 conf->kept_key);
+    m->reload.next = xcalloc(1, sizeof *m->reload.next);
+    m->reload.next->conf = conf;
+    m->reload.next->number = m->current->number + 1;
+    if (begin_check(m, &e) != 0)
+        reload_fail(m, "%s", e.text);
+}
+
+void reload_on_check(struct master *m)
+{
+    struct generation *g = m->reload.next;
+    struct err e;
+    int rc = notify_read(m->reload.check_fd, &e);
+
+    if (rc == 0)
+        return;
+    close(m->reload.check_fd);
+    m->reload.check_fd = -1;
+    if (rc < 0) {
+        reload_fail(m, "%s", rc == ERR_CLOSED ? "the trial process died" : e.text);
+        return;
+    }
+    if (listeners_open(&g->listeners, &m->current->listeners, g->conf, &m->workers, &e) != 0 ||
+        identity_own_logs(&m->workers, g->conf, &e) != 0) {
+        reload_fail(m, "%s", e.text);
+        return;
+    }
+    start_workers(m);
+}
+
+void reload_on_check_exit(struct master *m)
+{
+    m->reload.check_pid = 0;
+    if (m->reload.step == RELOAD_CHECKING && m->reload.check_fd != -1)
+        reload_on_check(m); /* its last words may not have been read */
+    else if (m->reload.step == RELOAD_IDLE && m->reload.again)
+        kill(getpid(), SIGHUP);
+}
+
+static void retire(struct master *m, struct generation *old)
+{
+    children_stop(m, old->number, SIGQUIT, old->conf->drain_timeout_ms + STOP_GRACE_MS);
+    listeners_drop(&old->listeners, &m->current->listeners, true);
+    conf_free(old->conf);
+    free(old);
+}
+
+static void commit(struct master *m)
+{
+    struct generation *old = m->current;
+    char text[160];
+    struct err e;
+
+    m->current = m->reload.next;
+    m->reload.next = NULL;
+    m->reload.step = RELOAD_IDLE;
+    children_forget_deaths(m);
+    if (log_open(m->current->conf->error_log, m->current->conf->log_level, &e) != 0)
+        log_error("%s", e.text);
+    if (old)
+        retire(m, old);
+    else
+        upgrade_finish(m);
+    snprintf(text, sizeof text, "generation %u serves with %lld workers", m->current->number,
+             (long long)m->current->conf->workers);
+    log_notice("%s", text);
+    finish(m, true, text);
+    notify_ready(m->options.daemon_fd);
+    m->options.daemon_fd = -1;
+}
+
+void reload_on_ready(struct master *m)
+{
+    const struct generation *g = m->reload.next;
+
+    if (m->reload.step == RELOAD_STARTING &&
+        children_ready(m, g->number) == (unsigned)g->conf->workers)
+        commit(m);
+}
+
+void reload_tick(struct master *m, int64_t now_ms)
+{
+    if (m->reload.step == RELOAD_IDLE || now_ms < m->reload.deadline_mono_ms)
+        return;
+    if (m->reload.step == RELOAD_CHECKING)
+        reload_fail(m, "loading took more than %d s", CHECK_TIMEOUT_MS / 1000);
+    else
+        reload_fail(m, "not all workers were ready within %d s", START_TIMEOUT_MS / 1000);
+}

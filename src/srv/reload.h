@@ -1,0 +1,37 @@
+/*
+ * A new generation of workers: at the first start, and at SIGHUP. The old one
+ * stays until every new worker is ready; any error leaves it as it was.
+ */
+#ifndef WEIR_SRV_RELOAD_H
+#define WEIR_SRV_RELOAD_H
+
+#include "srv/master.h"
+
+/*
+ * The first generation, without a trial: its workers say what is wrong. Takes conf in any case,
+ * and empties inherited.
+ */
+int reload_begin_first(struct master *m, struct conf *conf, uint32_t number,
+                       struct listeners *inherited, struct err *e) MUST_CHECK;
+
+/* SIGHUP. During a reload it asks for one more. */
+void reload_begin(struct master *m);
+
+/* The trial process has said something on reload.check_fd. */
+void reload_on_check(struct master *m);
+
+/* The trial process has ended. */
+void reload_on_check_exit(struct master *m);
+
+/* A worker of the next generation is ready. */
+void reload_on_ready(struct master *m);
+
+/* Gives the next generation up: logged once, told to `weir reload`. */
+void reload_fail(struct master *m, const char *fmt, ...) PRINTF(2, 3);
+
+/* Gives it up without a word, because the master stops. */
+void reload_cancel(struct master *m);
+
+void reload_tick(struct master *m, int64_t now_ms);
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * See status.h. Reads the shared region beside the running processes; never
+ * makes one, and looks for it by what the master said at its start, since
+ * weir.conf may have changed.
+ */
+#include "srv/status.h"
+#include "base/clock.h"
+#include "shm/owner.h"
+#include "srv/shared.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+#define WORKERS_SHOWN_MAX STATS_WORKERS_MAX
+
+static void print_span(const char *label, int64_t ms)
+{
+    int64_t s = ms / 1000;
+
+    printf("%s", label);
+    if (s >= 86400)
+        printf("%lldd ", (long long)(s / 86400));
+    if (s >= 3600)
+        printf("%lldh ", (long long)(s / 3600 % 24));
+    if (s >= 60)
+        printf("%lldm ", (long long)(s / 60 % 60));
+    printf("%llds\n", (long long)(s % 60));
+}
+
+static void print_state(const struct state *s)
+{
+    printf("master         pid %d, generation %u", (int)s->pid, s->generation);
+    print_span(", up ", clock_now_ms() - s->started_ms);
+    printf("configuration  %s\n", *s->conf_path ? s->conf_path : "defaults (no weir.conf)");
+    printf("listening on   %s\n", s->listeners);
+    if (s->reloads_done)
+        printf("last reload    %s: %s\n", s->reload_good ? "good" : "failed", s->reload_text);
+}
+
+static int by_number(const void *left, const void *right)
+{
+    const struct stats_worker *a = left, *b = right;
+
+    if (a->generation != b->generation)
+        return a->generation > b->generation ? -1 : 1;
+    return a->number < b->number ? -1 : a->number > b->number;
+}
+
+static void print_worker(const struct stats_worker *w, const struct state *s)
+{
+    double beat_s = (double)(clock_mono_ms() - w->beat_mono_ms) / 1000;
+
+    printf("%6u %8d %10u  %-8s %12llu %9u %11u %8.1f s\n", w->number, (int)owner_pid(w->owner),
+           w->generation, w->generation < s->generation ? "draining" : "serving",
+           (unsigned long long)w->requests, w->in_flight, w->connections, beat_s > 0 ? beat_s : 0);
+}
+
+static void print_workers(const struct stats *stats, const struct state *s)
+{
+    static struct stats_worker workers[WORKERS_SHOWN_MAX];
+    const struct stats_worker *w;
+    unsigned at = 0;
+    size_t n = 0;
+
+    while (n < WORKERS_SHOWN_MAX && (w = stats_next(stats, &at)) != NULL)
+        workers[n++] = *w;
+    qsort(workers, n, sizeof *workers, by_number);
+    printf(
+        "\nworker      pid generation  state        requests in flight connections  last beat\n");
+    for (size_t i = 0; i < n; i++)
+        print_worker(&workers[i], s);
+}
+
+static void print_counters(const struct shared *shared)
+{
+    struct counter_gauges g = counter_get_gauges(shared->counters);
+
+    printf("requests       %llu\n", (unsigned long long)stats_requests(shared->stats));
+    printf("counters       %llu of %llu slots used (%.1f %%), %llu evicted\n",
+           (unsigned long long)g.slots_used, (unsigned long long)g.slots,
+           g.slots ? 100.0 * (double)g.slots_used / (double)g.slots : 0.0,
+           (unsigned long long)g.evicted);
+}
+
+int status_print(const struct state *s, struct err *e)
+{
+    const struct shared_options options = { s->prefix, s->counter_file, s->counter_memory };
+    const struct identity as_it_is = { .set = false };
+    struct shared shared = { 0 };
+    int rc;
+
+    print_state(s);
+    fflush(stdout);
+    rc = shared_open(&shared, &options, &as_it_is, e);
+    if (rc != 0)
+        return rc;
+    if (shared.region.how == REGION_CREATED) { /* it has just stopped */
+        shared_unlink(&shared);
+    } else {
+        print_counters(&shared);
+        print_workers(shared.stats, s);
+    }
+    shared_close(&shared);
+    return 0;
+}

@@ -1,0 +1,39 @@
+/*
+ * SIGUSR2: a new binary takes over sockets, pid file and counters from the
+ * running one. Whichever fails, the other goes on.
+ */
+#ifndef WEIR_SRV_UPGRADE_H
+#define WEIR_SRV_UPGRADE_H
+
+#include "srv/master.h"
+
+/* What an older master has left in the environment and in open descriptors. */
+struct inherited {
+    pid_t old_master; /* 0: nothing is inherited */
+    int pid_fd;       /* locked; -1: none */
+    uint32_t generation;
+    struct listeners listeners;
+};
+
+/* Whether an older master has started this process. */
+bool upgrade_is_inherited(void);
+
+/* Reads what is inherited and takes it out of the environment. */
+int upgrade_inherit(struct inherited *out, struct err *e) MUST_CHECK;
+
+/* Starts the new binary. */
+void upgrade_begin(struct master *m);
+
+/* In the new master, when its workers are ready: the old one may go. */
+void upgrade_finish(struct master *m);
+
+/* SIGQUIT came from the new master: it has taken over. */
+void upgrade_hand_over(struct master *m);
+
+/* The new binary has ended before it took over. */
+void upgrade_on_exit(struct master *m, int status);
+
+/* Ends a new binary that does not get ready. */
+void upgrade_tick(struct master *m, int64_t now_ms);
+
+#endif
