@@ -112,8 +112,8 @@ describe("lighttpd", function()
     end)
 
     it("asks for a request with a body without waiting for it", function()
-      local got = assert(http.request(front.address, { method = "POST", path = "/echo",
-                                                       body = "ten bytes.", source = env.client() }))
+      local got = assert(http.request(front.address, {
+        method = "POST", path = "/echo", body = "ten bytes.", source = env.client() }))
       assert.equal("4", got.headers["x-ratelimit-remaining-minute"])
     end)
 

@@ -61,7 +61,8 @@ describe("nginx", function()
 
     it("joins headers that the client sent twice", function()
       local got = assert(http.request(front.address, { path = "/echo/headers",
-        headers = { { "X-Twice", "a" }, { "X-Twice", "b" }, { "Cookie", "c=1" }, { "Cookie", "d=2" } },
+        headers = { { "X-Twice", "a" }, { "X-Twice", "b" },
+                    { "Cookie", "c=1" }, { "Cookie", "d=2" } },
         source = env.client() }))
       assert.matches("[Xx]%-[Tt]wice: a, b\r\n", got.body)
       assert.matches("[Cc]ookie: c=1; d=2\r\n", got.body)
