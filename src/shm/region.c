@@ -219,7 +219,7 @@ static int map(struct region *r, const struct opening *x)
     return 0;
 }
 
-/* 1: done; 0: again; below: failed. The descriptor's lock ends with the descriptor. */
+/* 1: done; 0: again; below: failed. */
 static int settle(struct region *r, const struct opening *x)
 {
     int rc = 0;
@@ -257,6 +257,7 @@ static int try_open(struct region *r, struct opening *x)
     rc = lock_fd(x);
     if (rc == 0)
         rc = settle(r, x);
+    flock(x->fd, LOCK_UN); /* close does not: the mapping keeps the open file */
     close(x->fd);
     return rc;
 }
