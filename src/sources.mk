@@ -13,18 +13,38 @@ WEIR_SOURCES = \
 	src/conf/parse.c \
 	src/ev/loop.c \
 	src/ev/op.c \
+	src/lua/co.c \
+	src/lua/exchange.c \
+	src/lua/ffi_base.c \
+	src/lua/ffi_counter.c \
 	src/lua/ffi_crypto.c \
 	src/lua/ffi_dir.c \
 	src/lua/ffi_re.c \
+	src/lua/ffi_req.c \
+	src/lua/ffi_upstream.c \
+	src/lua/vm.c \
+	src/peer/addr.c \
+	src/peer/http.c \
+	src/peer/http_conn.c \
+	src/peer/http_pool.c \
+	src/peer/http_upload.c \
+	src/peer/rbuf.c \
+	src/peer/resolve.c \
+	src/peer/timeouts.c \
+	src/req/req.c \
 	src/shm/counter.c \
 	src/shm/lock.c \
 	src/shm/owner.c \
 	src/shm/region.c \
 	src/shm/siphash.c \
 	src/shm/stats.c \
+	src/srv/accesslog.c \
 	src/srv/children.c \
 	src/srv/command.c \
 	src/srv/control.c \
+	src/srv/fcgi_conn.c \
+	src/srv/fcgi_server.c \
+	src/srv/fcgi_stream.c \
 	src/srv/identity.c \
 	src/srv/listen.c \
 	src/srv/master.c \
@@ -37,6 +57,7 @@ WEIR_SOURCES = \
 	src/srv/state.c \
 	src/srv/status.c \
 	src/srv/upgrade.c \
+	src/srv/worker.c \
 	src/wire/cgi.c \
 	src/wire/cgi_head.c \
 	src/wire/fcgi.c \

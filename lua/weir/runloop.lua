@@ -14,7 +14,8 @@ local log = require "weir.log"
 local weir = require "weir.ffi"
 
 local C, sv, str = weir.C, weir.sv, weir.str
-local pairs, xpcall = pairs, xpcall
+local clear = require "table.clear"
+local xpcall = xpcall
 
 local METHOD, PATH = C.WEIR_REQ_METHOD, C.WEIR_REQ_PATH
 local HOST, ID = C.WEIR_REQ_HOST, C.WEIR_REQ_ID
@@ -54,9 +55,7 @@ end
 
 
 local function release_context(ctx)
-  for key in pairs(ctx) do
-    ctx[key] = nil
-  end
+  clear(ctx)
   if pooled < POOL_MAX then
     pooled = pooled + 1
     pool[pooled] = ctx

@@ -18,7 +18,7 @@
 /* The text of weir_ffi.h, for ffi.cdef: what C compiled is what Lua declares. */
 __asm__(".pushsection .rodata\n"
         "weir_cdef_text:\n"
-        ".incbin \"lua/weir_ffi.h\"\n"
+        ".incbin \"" WEIR_FFI_H "\"\n"
         "weir_cdef_text_end:\n"
         ".byte 0\n"
         ".popsection\n");

@@ -3,6 +3,7 @@
  * accept is a hot path: a connection whose whole request came with it is read,
  * answered and closed without ever being registered with the loop.
  */
+#define _GNU_SOURCE /* accept4 */
 #include "srv/fcgi_server.h"
 #include "base/clock.h"
 #include "base/log.h"
