@@ -140,7 +140,7 @@ describe("lighttpd", function()
     local front
 
     setup(function()
-      w = start_weir({ name = "spawned", conf = { fastcgi_listen = "stdin" } })
+      w = start_weir({ name = "spawned" })
       front = fronts.lighttpd(e, { sample = "lighttpd/spawned.conf", weir = w })
     end)
 

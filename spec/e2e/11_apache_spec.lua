@@ -131,11 +131,8 @@ describe("Apache", function()
 
     setup(function()
       local yml = limits.sample_yml(service.url)
-      w = weir.new(e, { name = "spawned", yml = yml, conf = { fastcgi_listen = "stdin" } })
-      e:write("bin/weir-fcgid", "#!/bin/sh\nexec " .. e:path("bin/weir") ..
-              " start --foreground -c " .. w.conf_path .. "\n", 7 * 64 + 5 * 8 + 5)
+      w = weir.new(e, { name = "spawned", yml = yml })
       front = fronts.apache(e, { sample = "apache/spawned.conf", weir = w })
-      fronts.wrapper(e)
     end)
 
     teardown(function()

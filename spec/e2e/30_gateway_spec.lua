@@ -92,8 +92,9 @@ describe("the gateway", function()
     end)
 
     it("says who asked", function()
-      local seen = ask("/headers", { REMOTE_ADDR = "192.0.2.7", HTTP_X_FORWARDED_FOR = "198.51.100.1",
-                                     HTTP_X_FORWARDED_PROTO = "https", HTTP_HOST = "front:8080" }).body
+      local seen = ask("/headers", {
+        REMOTE_ADDR = "192.0.2.7", HTTP_X_FORWARDED_FOR = "198.51.100.1",
+        HTTP_X_FORWARDED_PROTO = "https", HTTP_HOST = "front:8080" }).body
       assert.matches("\r\nX%-Forwarded%-For: 198.51.100.1, 192.0.2.7\r\n", seen)
       assert.matches("\r\nX%-Real%-IP: 192.0.2.7\r\n", seen)
       assert.matches("\r\nX%-Forwarded%-Proto: http\r\n", seen) -- nobody trusts 192.0.2.7

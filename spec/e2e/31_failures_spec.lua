@@ -28,7 +28,7 @@ local REPLIES = {
   ["/http10"] = "HTTP/1.0 200 OK\r\n\r\nabc",
   ["/no-reason"] = "HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc",
   ["/line-feeds"] = "HTTP/1.1 200 OK\nContent-Length: 3\n\nabc",
-  ["/extra"] = { OK .. "Content-Length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+  ["/extra"] = { OK .. "Content-Length: 3\r\n\r\nabc" .. OK .. "Content-Length: 4\r\n\r\nevil",
                  "keep" },
   ["/short"] = OK .. "Content-Length: 100\r\n\r\nabc",
   ["/short-chunk"] = OK .. "Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
@@ -75,8 +75,9 @@ describe("a service", function()
   local INVALID = '{"message":"An invalid response was received from the upstream server"}'
   local TIMEOUT = '{"message":"The upstream server is timing out"}'
 
-  for _, what in ipairs({ "/garbage", "/nothing", "/half-head", "/two-lengths", "/length-and-chunks",
-                          "/odd-coding", "/bad-length", "/bad-header", "/nul", "/huge-head" }) do
+  for _, what in ipairs({ "/garbage", "/nothing", "/half-head", "/two-lengths",
+                          "/length-and-chunks", "/odd-coding", "/bad-length", "/bad-header",
+                          "/nul", "/huge-head" }) do
     it("that sends " .. what:sub(2) .. " is a 502", function()
       local got = ask(what)
       assert.equal(502, got.status)

@@ -17,7 +17,7 @@ local function plain_gsub(text, from, to)
 end
 
 -- A script that starts weir as a web server would: the specs' environment does not reach it.
-function _M.wrapper(e)
+local function wrapper(e)
   local lines = { "#!/bin/sh" }
   local vars = weir.mode_environment()
   vars.WEIR_SPEC_DIR = e.dir
@@ -34,12 +34,12 @@ function _M.sample(self, name, changes)
   local e = self.env
   local text = assert(proc.read_file(env.srcdir .. "/etc/" .. name), name)
   local known = {
-    { "/run/weir/weir.sock", self.socket }, { "/usr/bin/weir ", _M.wrapper(e) .. " " },
+    { "/run/weir/weir.sock", self.socket }, { "/usr/bin/weir", wrapper(e) },
     { "/etc/weir/weir.conf", self.weir_conf or "/nowhere" },
     { "/etc/weir/lighttpd/", env.srcdir .. "/etc/lighttpd/" },
     { "/var/www/html", e:path("www") }, { "/var/log/lighttpd/", e:path("log/") },
     { "/var/log/apache2/", e:path("log/") }, { "/run/lighttpd/", e:path("run/") },
-    { "/usr/lib/cgi-bin/", e:path("bin/") }, { "127.0.0.1:9000", self.tcp or "127.0.0.1:1" },
+    { "127.0.0.1:9000", self.tcp or "127.0.0.1:1" },
     { "listen 80;", "listen 127.0.0.1:" .. self.port .. ";" },
     { "*:80>", "*:" .. self.port .. ">" },
   }

@@ -144,7 +144,8 @@ local function read_head(self, timeout)
   end
 end
 
--- Reads one response. opts: method, timeout (between two pieces), on_head(response), on_body(bytes).
+-- Reads one response. opts: method, timeout (between two pieces), on_head(response) and
+-- on_body(bytes).
 function client:response(opts)
   opts = opts or {}
   local response, err
