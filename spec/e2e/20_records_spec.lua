@@ -122,7 +122,7 @@ describe("FastCGI", function()
 
     it("takes bytes one by one", function()
       local c = assert(fcgi.connect(w.unix))
-      for byte in fcgi.request({ params = fresh(), padding = 3 }):gmatch(".") do
+      for byte in fcgi.request({ params = fresh(), keep = true, padding = 3 }):gmatch(".") do
         assert(c:send(byte))
       end
       assert.equal(200, assert(c:answer()).status)

@@ -7,8 +7,11 @@ local poll = require "posix.poll"
 local unistd = require "posix.unistd"
 local time = require "posix.time"
 local fcntl = require "posix.fcntl"
+local signal = require "posix.signal"
 
 local _M = {}
+
+signal.signal(signal.SIGPIPE, signal.SIG_IGN) -- a send to who has gone is an error, not our end
 
 local conn = {}
 conn.__index = conn

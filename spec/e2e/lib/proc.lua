@@ -36,6 +36,7 @@ end
 -- Runs in the child; never returns.
 local function become(argv, opts)
   unistd.setpid("p", 0, 0)
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)
   local null = fcntl.open("/dev/null", fcntl.O_RDONLY)
   local out = open_output(opts.output or "/dev/null")
   unistd.dup2(opts.stdin or null, 0)
