@@ -39,7 +39,7 @@ struct arguments {
 };
 
 struct command {
-    const char *name, *synopsis, *help;
+    const char *name, *synopsis, *summary, *help;
     int (*run)(const struct arguments *a);
     bool takes_words;
 };
@@ -288,30 +288,30 @@ static int run_status(const struct arguments *a)
 /* ---- the command line */
 
 static const struct command COMMANDS[] = {
-    { "start", "start [-F]",
+    { "start", "start [-F]", "starts weir",
       "Starts weir. It goes into the background once its workers are ready; with\n"
       "-F or --foreground it stays, for systemd and containers.",
       run_start, false },
-    { "stop", "stop", "Stops weir fast: requests in flight are cut off. Waits until it is gone.",
-      run_stop, false },
-    { "quit", "quit",
+    { "stop", "stop", "stops it fast",
+      "Stops weir fast: requests in flight are cut off. Waits until it is gone.", run_stop, false },
+    { "quit", "quit", "stops it gracefully",
       "Stops weir gracefully: requests in flight end first, for at most drain_timeout.\n"
       "Waits until it is gone.",
       run_quit, false },
-    { "reload", "reload",
+    { "reload", "reload", "loads configuration and plugins again",
       "Loads configuration and plugins again, without losing a request. If anything is\n"
       "wrong, prints it, and what runs goes on.",
       run_reload, false },
-    { "restart", "restart [-F]", "Checks the configuration, stops weir if it runs, and starts it.",
-      run_restart, false },
-    { "check", "check", "Checks weir.conf, the declarative configuration and the plugins.",
-      run_check, false },
-    { "status", "status", "Prints what runs: master, workers, listeners, counters.", run_status,
-      false },
-    { "plugins", "plugins list|check",
+    { "restart", "restart [-F]", "checks, stops, starts",
+      "Checks the configuration, stops weir if it runs, and starts it.", run_restart, false },
+    { "check", "check", "checks configuration and plugins",
+      "Checks weir.conf, the declarative configuration and the plugins.", run_check, false },
+    { "status", "status", "prints what runs",
+      "Prints what runs: master, workers, listeners, counters.", run_status, false },
+    { "plugins", "plugins list|check", "lists or checks the plugins",
       "Lists the plugins that are found, or loads each and says what is wrong.", run_plugins,
       true },
-    { "version", "version", "Prints the version.", run_version, false },
+    { "version", "version", "prints the version", "Prints the version.", run_version, false },
 };
 
 static const char OPTIONS_TEXT[] =
@@ -324,11 +324,8 @@ static const char OPTIONS_TEXT[] =
 static void print_usage(FILE *f)
 {
     fprintf(f, "Usage: weir COMMAND [OPTIONS]\n\nCommands:\n");
-    for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++) {
-        const char *help = COMMANDS[i].help;
-
-        fprintf(f, "  %-20s %.*s\n", COMMANDS[i].synopsis, (int)strcspn(help, ".:\n"), help);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++)
+        fprintf(f, "  %-20s %s\n", COMMANDS[i].synopsis, COMMANDS[i].summary);
     fprintf(f,
             "%s\nSpawned by a web server with a listening socket on descriptor 0, weir needs no\n"
             "command; WEIR_CONF or WEIR_CONFIG in the environment names the configuration.\n",

@@ -87,6 +87,8 @@ int identity_assume(const struct identity *id, pid_t parent, struct err *e)
      * After the change, which clears it. Nor is the process dumpable any more: other programs
      * of the same user, such as an application server, must not read its memory.
      */
+    if (parent == 0)
+        return 0;
     if (prctl(PR_SET_PDEATHSIG, SIGQUIT, 0, 0, 0) == -1)
         return err_set_errno(e, "prctl");
     if (getppid() != parent)

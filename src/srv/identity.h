@@ -25,8 +25,8 @@ int identity_from(const char *text, struct identity *out, struct err *e) MUST_CH
 int identity_of_workers(const struct conf *conf, struct identity *out, struct err *e) MUST_CHECK;
 
 /*
- * Becomes id for good (groups, gid, uid), forbids new privileges, and asks for SIGQUIT when the
- * parent dies; ends the process if the parent, whose pid is given, is dead already.
+ * Becomes id for good (groups, gid, uid) and forbids new privileges. Unless parent is 0: asks for
+ * SIGQUIT when the parent, which has this pid, dies, and ends the process if it is dead already.
  */
 int identity_assume(const struct identity *id, pid_t parent, struct err *e) MUST_CHECK;
 

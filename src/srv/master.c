@@ -210,7 +210,8 @@ static void turn(struct master *m)
     children_tick(m, now);
     reload_tick(m, now);
     upgrade_tick(m, now);
-    systemd_watchdog();
+    if (m->current)
+        systemd_watchdog();
 }
 
 int master_run(const struct master_options *options, struct err *e)

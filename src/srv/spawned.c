@@ -29,17 +29,27 @@ static int open_parts(struct shared *shared, const struct conf *conf, struct err
 {
     const struct shared_options options = { conf->prefix, conf->counter_file,
                                             conf->counter_memory };
-    const struct identity as_it_is = { .set = false };
+    struct identity self;
     int rc;
 
     log_set_name("spawned");
-    rc = log_open(conf->error_log, conf->log_level, e);
+    rc = identity_of_workers(conf, &self, e);
+    if (rc == 0)
+        rc = identity_own_logs(&self, conf, e);
+    if (rc == 0)
+        rc = log_open(conf->error_log, conf->log_level, e);
     if (rc != 0)
         return rc;
+    start_raise_file_limit(conf);
     if (conf->declarative_missing)
         log_warn("there is no %s: weir runs without services, routes and plugins",
                  conf->declarative_path);
-    return shared_open(shared, &options, &as_it_is, e);
+    rc = shared_open(shared, &options, &self, e);
+    if (rc == 0)
+        rc = identity_assume(&self, 0, e);
+    if (rc != 0 && shared->region.base)
+        shared_close(shared);
+    return rc;
 }
 
 int spawned_run(const struct conf *conf, struct err *e)
@@ -66,7 +76,6 @@ int spawned_run(const struct conf *conf, struct err *e)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGUSR2, SIG_IGN);
-    start_raise_file_limit(conf);
     args.listen_fds = &fd;
     status = worker_main(&args);
     shared_close(&shared);

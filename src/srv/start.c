@@ -43,6 +43,7 @@ int start_load_conf(struct conf **out, const struct master_options *options, con
 
 void start_raise_file_limit(const struct conf *conf)
 {
+    static bool told;
     rlim_t wanted = (rlim_t)(conf->max_connections + conf->max_requests +
                              conf->upstream_keepalive_pool_size + SPARE_FILES);
     struct rlimit limit;
@@ -54,10 +55,14 @@ void start_raise_file_limit(const struct conf *conf)
 
         if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
             return;
-        log_warn("at most %llu files may be open, but max_connections, max_requests and "
-                 "upstream_keepalive_pool_size can need %llu: raise the limit (LimitNOFILE=)",
-                 (unsigned long long)limit.rlim_max, (unsigned long long)wanted);
+        if (!told)
+            log_notice("at most %llu files may be open, but max_connections, max_requests and "
+                       "upstream_keepalive_pool_size can need %llu: raise the limit (LimitNOFILE=)",
+                       (unsigned long long)limit.rlim_max, (unsigned long long)wanted);
+        told = true;
         wanted = limit.rlim_max;
+        if (limit.rlim_cur == wanted)
+            return;
     }
     limit.rlim_cur = wanted;
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -117,6 +122,7 @@ static int open_shared(struct master *m, const struct conf *conf, struct err *e)
     snprintf(s->prefix, sizeof s->prefix, "%s", conf->prefix);
     snprintf(s->counter_file, sizeof s->counter_file, "%s", conf->counter_file);
     s->counter_memory = conf->counter_memory;
+    s->workers_uid = m->workers.set ? (long long)m->workers.uid : -1;
     return shared_open(&m->shared, &options, &m->workers, e);
 }
 

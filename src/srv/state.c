@@ -42,7 +42,8 @@ void state_write(const struct state *s, const char *pid_file)
     }
     fprintf(f, "pid %d\ngeneration %u\nstarted_ms %lld\n", (int)s->pid, s->generation,
             (long long)s->started_ms);
-    fprintf(f, "counter_memory %lld\n", (long long)s->counter_memory);
+    fprintf(f, "counter_memory %lld\nworkers_uid %lld\n", (long long)s->counter_memory,
+            s->workers_uid);
     fprintf(f, "reloads_begun %llu\nreloads_done %llu\nreload_good %d\n",
             (unsigned long long)s->reloads_begun, (unsigned long long)s->reloads_done,
             s->reload_good);
@@ -93,6 +94,8 @@ static void read_line(struct state *s, const char *key, const char *value)
         s->started_ms = number;
     else if (strcmp(key, "counter_memory") == 0)
         s->counter_memory = number;
+    else if (strcmp(key, "workers_uid") == 0)
+        s->workers_uid = number;
     else if (strcmp(key, "reloads_begun") == 0)
         s->reloads_begun = (uint64_t)number;
     else if (strcmp(key, "reloads_done") == 0)

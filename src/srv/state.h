@@ -23,6 +23,7 @@ struct state {
     /* As of the start, for those who look at the counters. */
     char prefix[1024], counter_file[1024];
     int64_t counter_memory;
+    long long workers_uid; /* -1: the master's own */
 };
 
 /* Beside pid_file. Failure is an error of the disk; it is logged. */

@@ -85,13 +85,15 @@ static void print_counters(const struct shared *shared)
 int status_print(const struct state *s, struct err *e)
 {
     const struct shared_options options = { s->prefix, s->counter_file, s->counter_memory };
-    const struct identity as_it_is = { .set = false };
+    const struct identity workers = { .set = s->workers_uid >= 0,
+                                      .uid = (uid_t)s->workers_uid,
+                                      .gid = (gid_t)-1 };
     struct shared shared = { 0 };
     int rc;
 
     print_state(s);
     fflush(stdout);
-    rc = shared_open(&shared, &options, &as_it_is, e);
+    rc = shared_open(&shared, &options, &workers, e);
     if (rc != 0)
         return rc;
     if (shared.region.how == REGION_CREATED) { /* it has just stopped */
