@@ -1,4 +1,9 @@
 # The C specs, one a line, sorted; each is a program of its own.
 WEIR_C_SPECS = \
 	spec/c/conf/test_parse.c \
-	spec/c/peer/test_http.c
+	spec/c/peer/test_http.c \
+	spec/c/wire/test_cgi.c \
+	spec/c/wire/test_fcgi.c \
+	spec/c/wire/test_headers.c \
+	spec/c/wire/test_http1.c \
+	spec/c/wire/test_uri.c
