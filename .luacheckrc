@@ -2,6 +2,7 @@
 std = "luajit"
 max_line_length = 100
 cache = false
+self = false -- handlers are methods, as Kong has them; most need no self
 exclude_files = { "build", "build-*" }
 
 -- What the prelude gives to plugins.
