@@ -2,6 +2,10 @@
 WEIR_C_SPECS = \
 	spec/c/conf/test_parse.c \
 	spec/c/peer/test_http.c \
+	spec/c/shm/test_counter.c \
+	spec/c/shm/test_counter_processes.c \
+	spec/c/shm/test_lock.c \
+	spec/c/shm/test_siphash.c \
 	spec/c/wire/test_cgi.c \
 	spec/c/wire/test_fcgi.c \
 	spec/c/wire/test_headers.c \
