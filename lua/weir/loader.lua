@@ -124,21 +124,22 @@ local this_file = debug.getinfo(1, "S").source
 
 -- Where in Lua an error arose, and its text without that place.
 local function locate(message)
+  -- require lists each place where it looked: too much for a line of a report
+  message = tostring(message):gsub("\n\tno field .*$", "")
   for level = 2, 30 do
-    local info = debug.getinfo(level, "Sl")
-    if not info then
+    local info = debug.getinfo(level, "Slf")
+    if not info or info.func == loader.run then
       break
     end
     if info.source:sub(1, 1) == "@" and info.source ~= this_file then
-      local text = tostring(message)
       local prefix = info.short_src .. ":" .. info.currentline .. ": "
-      if text:sub(1, #prefix) == prefix then
-        text = text:sub(#prefix + 1)
+      if message:sub(1, #prefix) == prefix then
+        message = message:sub(#prefix + 1)
       end
-      return { file = info.source:sub(2), line = info.currentline, message = text }
+      return { file = info.source:sub(2), line = info.currentline, message = message }
     end
   end
-  return { message = tostring(message) }
+  return { message = message }
 end
 
 -- What the file returns; nil after a failure was noted.

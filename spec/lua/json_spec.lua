@@ -29,7 +29,8 @@ describe("weir.json", function()
   end)
 
   it("writes decimals in the fewest digits that read back the same", function()
-    assert.equal("[0.1,1.5,0.30000000000000004,1e+300]", json.encode({ 0.1, 1.5, 0.1 + 0.2, 1e300 }))
+    assert.equal("[0.1,1.5,0.30000000000000004,1e+300]",
+      json.encode({ 0.1, 1.5, 0.1 + 0.2, 1e300 }))
     for _ = 1, 1000 do
       local n = math.random() * 10 ^ math.random(-20, 20)
       assert.equal(n, json.decode(json.encode({ n }))[1])
@@ -47,7 +48,8 @@ describe("weir.json", function()
   end)
 
   it("says what it cannot read", function()
-    for _, text in ipairs({ "", "[", "{]", "[NaN]", "[0x10]", "[1,]", '"a', "[1] 2", '["a]', "[]]" }) do
+    for _, text in ipairs({ "", "[", "{]", "[NaN]", "[0x10]", "[1,]", '"a', "[1] 2", '["a]',
+      "[]]" }) do
       local value, err = json.decode(text)
       assert.is_nil(value, text)
       assert.is_string(err)

@@ -31,7 +31,8 @@ end
 describe("schema types", function()
   local text = { type = "string" }
   local cases = {
-    { text, "a", true }, { text, 5, "expected a string" }, { text, "", "length must be at least 1" },
+    { text, "a", true }, { text, 5, "expected a string" },
+    { text, "", "length must be at least 1" },
     { { type = "string", len_min = 0 }, "", true },
     { { type = "number" }, 1.5, true }, { { type = "number" }, "1", "expected a number" },
     { { type = "number" }, 0 / 0, "expected a number" },
@@ -148,7 +149,8 @@ describe("schema validators", function()
   end)
 
   it("count the fields of a map", function()
-    assert.equal("length must be at most 1", message({ type = "map", len_max = 1 }, { a = 1, b = 2 }))
+    assert.equal("length must be at most 1",
+      message({ type = "map", len_max = 1 }, { a = 1, b = 2 }))
   end)
 end)
 
@@ -259,10 +261,14 @@ describe("schema checks over fields", function()
   end)
 
   it("run in nested records", function()
-    local s = of({ type = "record", fields = { { a = { type = "number" } }, { b = { type = "number" } } },
-      entity_checks = { { mutually_required = { "a", "b" } } } })
+    local s = of({
+      type = "record", entity_checks = { { mutually_required = { "a", "b" } } },
+      fields = { { a = { type = "number" } }, { b = { type = "number" } } },
+    })
     local _, err = s:validate({ f = { a = 1 } })
-    assert.same({ f = { ["@entity"] = { "all or none of these fields must be set: 'a', 'b'" } } }, err)
+    assert.same({ f = {
+      ["@entity"] = { "all or none of these fields must be set: 'a', 'b'" },
+    } }, err)
   end)
 end)
 
@@ -297,7 +303,8 @@ describe("schema defaults", function()
   end)
 
   it("keep empty arrays empty arrays", function()
-    local value = of({ type = "array", elements = { type = "string" } }):process_defaults({ f = {} })
+    local s = of({ type = "array", elements = { type = "string" } })
+    local value = s:process_defaults({ f = {} })
     assert.equal('{"f":[]}', json.encode(value))
   end)
 
@@ -340,7 +347,8 @@ describe("schema shorthand fields", function()
   end)
 
   it("do not win over what is said in full", function()
-    assert.same({ redis = { host = "b", port = 1 } }, s:accept({ url = "a", redis = { host = "b" } }))
+    assert.same({ redis = { host = "b", port = 1 } },
+      s:accept({ url = "a", redis = { host = "b" } }))
   end)
 
   it("must agree with the new field", function()
@@ -382,7 +390,8 @@ describe("schema definitions", function()
     refused({ { a = { type = "strng" } } }, "a: unknown type 'strng'")
     refused({ { a = {} } }, "a: attribute 'type' is missing")
     refused({ { a = { type = "string", defualt = 1 } } }, "a: unknown attribute 'defualt'")
-    refused({ { a = { type = "string", required = 1 } } }, "a: attribute 'required' must be a boolean")
+    refused({ { a = { type = "string", required = 1 } } },
+      "a: attribute 'required' must be a boolean")
     refused({ { a = { type = "array" } } }, "a: an array needs 'elements'")
     refused({ { a = { type = "record" } } }, "a: a record needs 'fields'")
     refused({ { a = { type = "string" }, b = { type = "string" } } },

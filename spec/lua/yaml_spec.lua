@@ -72,7 +72,8 @@ ver: 3.0.1
 
   it("says where it fails", function()
     fails("a: 1\nb: 2\na: 3", "line 3: duplicate key 'a' (first on line 1)", 3)
-    fails("a: [1\nb: }", "line 2: did not find expected ',' or ']', while parsing a flow sequence", 2)
+    fails("a: [1\nb: }",
+      "line 2: did not find expected ',' or ']', while parsing a flow sequence", 2)
     fails("--- a\n--- b", "line 2: more than one document", 2)
     fails("a: *x", "line 1: unknown alias 'x'", 1)
     fails("&a [*a]", "line 1: alias 'a' contains itself", 1)
