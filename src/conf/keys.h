@@ -76,7 +76,7 @@
     X(BOOL, error_request_id, "off", 0, 0, 1, \
       "Whether the bodies of weir's own error responses hold the request id.") \
     X(DENY, deny_style, "status", 0, 0, 1, \
-      "How an authorizer's denial is told to the web server: status, nginx or variable; a request's WEIR_DENY parameter overrides.") \
+      "How an authorizer's denial is told to the web server: status, nginx or variable; the FastCGI parameter WEIR_DENY_STYLE goes before it.") \
     X(SIZE, fastcgi_max_params_bytes, "64k", 1024, 16 << 20, 1, \
       "The size of all FastCGI parameters of a request; more is answered 431.") \
     X(INT, max_header_count, "100", 1, 10000, 1, \
