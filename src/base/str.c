@@ -11,14 +11,34 @@ static unsigned char lower(char c)
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
 }
 
-bool str_eq_nocase(struct str a, struct str b)
+static bool bytes_eq_nocase(const char *a, const char *b, size_t n)
 {
-    if (a.n != b.n)
-        return false;
-    for (size_t i = 0; i < a.n; i++)
-        if (lower(a.p[i]) != lower(b.p[i]))
+    for (size_t i = 0; i < n; i++)
+        if (lower(a[i]) != lower(b[i]))
             return false;
     return true;
+}
+
+bool str_eq_nocase(struct str a, struct str b)
+{
+    const uint64_t case_bits = UINT64_C(0x2020202020202020);
+    size_t i = 0;
+
+    if (a.n != b.n)
+        return false;
+    /* eight at a time: only where the case bit alone differs must letters be looked at */
+    for (; i + sizeof(uint64_t) <= a.n; i += sizeof(uint64_t)) {
+        uint64_t x, y;
+
+        memcpy(&x, a.p + i, sizeof x);
+        memcpy(&y, b.p + i, sizeof y);
+        x ^= y;
+        if (x & ~case_bits)
+            return false;
+        if (x && !bytes_eq_nocase(a.p + i, b.p + i, sizeof x))
+            return false;
+    }
+    return bytes_eq_nocase(a.p + i, b.p + i, a.n - i);
 }
 
 bool str_starts(struct str s, struct str prefix)

@@ -1,8 +1,9 @@
 /*
  * See fcgi_conn.h. What a request costs here: one recv, one send. A read fills
  * the server's scratch buffer and is decoded at once, so that an idle
- * connection holds no buffer; output is collected and leaves in one write at
- * the end of the read, or of the loop's turn.
+ * connection holds no buffer. Output is collected and leaves in one write at
+ * the end of the loop's turn: a front that has been woken once stays awake for
+ * the answers to all the others.
  */
 #include "srv/fcgi_conn.h"
 #include "base/log.h"
@@ -200,7 +201,7 @@ static void on_readable(int fd, short what, void *arg)
     (void)what;
     if (read_some(c)) {
         fcgi_conn_update(c);
-        flush(c);
+        fcgi_conn_wrote(c);
     }
 }
 
@@ -327,7 +328,8 @@ static void flush(struct fcgi_conn *c)
 
 void fcgi_conn_update(struct fcgi_conn *c)
 {
-    if (c->state != FCGI_CONN_CLOSED)
+    /* before its first read is over a connection may well end: it is not watched yet */
+    if (c->watched && c->state != FCGI_CONN_CLOSED)
         set_reading(c);
 }
 

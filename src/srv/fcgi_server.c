@@ -64,7 +64,7 @@ static void complain(const char *what, int code)
     log_error("accept: %s%s%s", what, code ? ": " : "", code ? strerror(code) : "");
 }
 
-static void take(struct fcgi_server *s, int fd)
+static void take(struct fcgi_server *s, int fd, bool is_tcp)
 {
     int on = 1;
 
@@ -73,15 +73,17 @@ static void take(struct fcgi_server *s, int fd)
         close(fd);
         return;
     }
-    /* fails on a unix socket, where nothing waits for more bytes anyway */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (is_tcp && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1)
+        log_debug("accept: cannot set TCP_NODELAY: %s", strerror(errno));
     fcgi_conn_new(s, fd);
 }
 
 void fcgi_server_accept(struct fcgi_server *s, int listen_fd)
 {
     for (int i = 0; i < ACCEPT_MAX; i++) {
-        int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage peer;
+        socklen_t n = sizeof peer;
+        int fd = accept4(listen_fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd == -1) {
             if (errno == EINTR || errno == ECONNABORTED)
@@ -90,7 +92,7 @@ void fcgi_server_accept(struct fcgi_server *s, int listen_fd)
                 complain("cannot take a connection", errno);
             return;
         }
-        take(s, fd);
+        take(s, fd, peer.ss_family != AF_UNIX);
     }
 }
 
