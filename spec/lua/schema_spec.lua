@@ -195,7 +195,7 @@ describe("schema checks over fields", function()
 
   it("are silent about fields that are wrong already", function()
     assert.same({ config = { a = "expected a number" } },
-      check({ { at_least_one_of = ab } }, { a = "x" }))
+      check({ { mutually_required = ab } }, { a = "x" }))
   end)
 
   it("conditional", function()
@@ -471,7 +471,8 @@ describe("typedefs", function()
 
   it("ip_or_cidr", function()
     accepts("ip_or_cidr", "1.2.3.4", "1.2.3.4/8", "::1", "fe80::/10", "1::2:3", "::ffff:1.2.3.4")
-    refuses("ip_or_cidr", "1.2.3", "1.2.3.4/33", "::1/129", "1:2", ":::", "1::2::3", "a", "12345::")
+    refuses("ip_or_cidr", "1.2.3", "1.2.3.4/33", "::1/129", "1:2", ":::", "1::2::3", "a", "12345::",
+      "1:2:3:4::5:6:7:8", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9")
   end)
 
   it("url", function()
