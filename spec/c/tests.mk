@@ -5,7 +5,11 @@ WEIR_C_SPECS = \
 	spec/c/shm/test_counter.c \
 	spec/c/shm/test_counter_processes.c \
 	spec/c/shm/test_lock.c \
+	spec/c/shm/test_region.c \
 	spec/c/shm/test_siphash.c \
+	spec/c/shm/test_stats.c \
+	spec/c/srv/test_listen.c \
+	spec/c/srv/test_pidfile.c \
 	spec/c/wire/test_cgi.c \
 	spec/c/wire/test_fcgi.c \
 	spec/c/wire/test_headers.c \
