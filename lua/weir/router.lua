@@ -1,11 +1,11 @@
 -- Finds the route of a request by host, path, method and headers, with the
 -- precedence of Kong's traditional_compatible router. All routes have one
--- total order, worked out beforehand; the answer is the first that matches.
+-- total order (weir.route_entry); the answer is the first that matches.
 -- Buckets by host and by path prefix find the candidates without walking
 -- through all routes, and a bounded cache answers what was asked before.
 
-local re = require("weir.re")
 local net = require("weir.schema.net")
+local route_entry = require("weir.route_entry")
 
 local byte, find, lower, sub = string.byte, string.find, string.lower, string.sub
 
@@ -15,150 +15,12 @@ local GENERATION_MAX = 2500
 local CACHED_PATH_BYTES_MAX = 512
 local CACHED_HOST_BYTES_MAX = 255
 
+local fits, expression_fits = route_entry.fits, route_entry.expression_fits
+
 local router = {}
 router.__index = router
 
 local _M = {}
-
--- ---- precedence
-
-local function filled(list)
-  return list ~= nil and next(list) ~= nil
-end
-
-local function has_wildcard(hosts)
-  for _, host in ipairs(hosts) do
-    if find(host, "*", 1, true) then
-      return true
-    end
-  end
-  return false
-end
-
-local function count_headers(headers)
-  local n = 0
-  for _ in pairs(headers or {}) do
-    n = n + 1
-  end
-  return n
-end
-
--- One entry per path of a route: what it asks for, and its place in the order.
-local function make_entry(route, path, position)
-  local kinds = 0
-  for _, field in ipairs({ "hosts", "paths", "methods", "headers" }) do
-    if filled(route[field]) then
-      kinds = kinds + 1
-    end
-  end
-  local is_regex = path ~= nil and byte(path) == 126
-  return {
-    route = route, path = path, is_regex = is_regex, position = position, kinds = kinds,
-    plain_hosts = filled(route.hosts) and not has_wildcard(route.hosts) and 1 or 0,
-    header_count = math.min(count_headers(route.headers), 255),
-    regex = is_regex and 1 or 0,
-    regex_priority = is_regex and (route.regex_priority or 0) or 0,
-    length = path and not is_regex and #path or 0,
-    created_at = route.created_at or 0,
-  }
-end
-
-local precedence = { "kinds", "plain_hosts", "header_count", "regex", "regex_priority", "length" }
-
-local function comes_before(a, b)
-  for i = 1, #precedence do
-    local field = precedence[i]
-    if a[field] ~= b[field] then
-      return a[field] > b[field]
-    end
-  end
-  if a.created_at ~= b.created_at then
-    return a.created_at < b.created_at
-  end
-  return a.position < b.position
-end
-
--- ---- what an entry asks for besides host and path
-
-local function make_methods(route)
-  if not filled(route.methods) then
-    return nil
-  end
-  local set = {}
-  for _, method in ipairs(route.methods) do
-    set[method] = true
-  end
-  return set
-end
-
--- Values are compared without regard to case; "~*" marks a regular expression.
-local function make_headers(route)
-  if not filled(route.headers) then
-    return nil
-  end
-  local out = {}
-  for name, values in pairs(route.headers) do
-    local item = { name = lower(name), values = {}, patterns = {} }
-    for _, value in ipairs(values) do
-      if sub(value, 1, 2) == "~*" then
-        local pattern, err = re.compile(sub(value, 3), "i")
-        if not pattern then
-          return nil, "header " .. name .. ": " .. err
-        end
-        item.patterns[#item.patterns + 1] = pattern
-      else
-        item.values[lower(value)] = true
-      end
-    end
-    out[#out + 1] = item
-  end
-  return out
-end
-
-local function compile_entry(entry)
-  local err
-  entry.methods = make_methods(entry.route)
-  entry.headers, err = make_headers(entry.route)
-  if err then
-    return nil, err
-  end
-  if entry.is_regex then
-    entry.pattern, err = re.compile(sub(entry.path, 2), "a")
-    if not entry.pattern then
-      return nil, "path " .. entry.path .. ": " .. err
-    end
-  end
-  return true
-end
-
-local function header_fits(item, values)
-  for i = 1, #values do
-    if item.values[lower(values[i])] then
-      return true
-    end
-    for _, pattern in ipairs(item.patterns) do
-      if pattern:find(values[i]) then
-        return true
-      end
-    end
-  end
-  return false
-end
-
-local function fits(entry, method, headers)
-  if entry.methods and not entry.methods[method] then
-    return false
-  end
-  if entry.headers then
-    for _, item in ipairs(entry.headers) do
-      local values = headers and headers[item.name]
-      if not values or not header_fits(item, values) then
-        return false
-      end
-    end
-  end
-  return true
-end
 
 -- ---- buckets: the entries of one host pattern
 
@@ -227,7 +89,7 @@ local function search_bucket(bucket, best, method, path, headers)
     if entry.order >= limit then
       break
     end
-    if fits(entry, method, headers) and entry.pattern:find(path) then
+    if fits(entry, method, headers) and expression_fits(entry, entry.pattern, path) then
       best, limit = entry, entry.order
     end
   end
@@ -272,7 +134,7 @@ function router:add_host(host, entry)
 end
 
 function router:add(entry)
-  if filled(entry.route.hosts) then
+  if entry.route.hosts and entry.route.hosts[1] then
     for _, host in ipairs(entry.route.hosts) do
       self:add_host(host, entry)
     end
@@ -409,27 +271,10 @@ local function header_of_request(ctx, name)
   return values
 end
 
-local function make_entries(routes)
-  local entries = {}
-  for position, route in ipairs(routes) do
-    local paths = filled(route.paths) and route.paths or { false }
-    for _, path in ipairs(paths) do
-      local entry = make_entry(route, path or nil, position)
-      local ok, err = compile_entry(entry)
-      if not ok then
-        return nil, "route " .. (route.name or route.id) .. ": " .. err
-      end
-      entries[#entries + 1] = entry
-    end
-  end
-  table.sort(entries, comes_before)
-  return entries
-end
-
 -- A router for checked route entities, or nil and what is wrong.
 -- get_header(source, name) -> array of values, or nil; see match.
 function _M.new(routes, get_header)
-  local entries, err = make_entries(routes)
+  local entries, err = route_entry.make_all(routes)
   if not entries then
     return nil, err
   end

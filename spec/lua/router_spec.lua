@@ -287,7 +287,24 @@ describe("router, cache", function()
   end)
 end)
 
+describe("router, services", function()
+  it("that are switched off have no routes", function()
+    local match = make({ a = { paths = { "/a" }, service = { enabled = false } },
+      b = { paths = { "/" }, service = { enabled = true } } })
+    assert.equal("b", (match("GET", "h", "/a")))
+  end)
+end)
+
 describe("router, mistakes", function()
+  it("of expressions that backtrack without end do not open the next route", function()
+    local r = assert(router.new({ { name = "guard", paths = { "~/(a+)+$" } },
+      { name = "open", paths = { "/" } } }))
+    assert.equal("open", r:match("GET", "h", "/b").route.name)
+    assert.has_error(function()
+      r:match("GET", "h", "/" .. ("a"):rep(60) .. "b")
+    end, "route guard: match limit exceeded")
+  end)
+
   it("are named with their route", function()
     local r, err = router.new({ { name = "r", paths = { "~(" } } })
     assert.is_nil(r)

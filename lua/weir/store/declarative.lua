@@ -5,11 +5,11 @@
 -- taken from a file that has one.
 
 local defaults = require("weir.schema.defaults")
+local identity = require("weir.store.identity")
 local json = require("weir.json")
 local messages = require("weir.schema.messages")
 local plugin_entities = require("weir.entities.plugins")
 local schema = require("weir.schema")
-local uuid = require("weir.uuid")
 local yaml = require("weir.yaml")
 
 local null = json.null
@@ -27,13 +27,6 @@ local entity_schemas = {
 }
 
 local format_versions = { "1.1", "2.1", "3.0" }
-
--- What ids are derived from; the names of kinds are names inside of it.
-local NAMESPACE = "fd02801f-0957-4a15-a55a-c8d9606f30b5"
-local namespaces = {}
-for _, kind in ipairs(kinds) do
-  namespaces[kind] = uuid.v5(NAMESPACE, kind)
-end
 
 local _M = {}
 
@@ -128,58 +121,14 @@ end
 
 -- ---- ids and references
 
-local function canonical(value)
-  if type(value) ~= "table" then
-    return type(value) .. ":" .. messages.show(value)
-  end
-  local keys, out = {}, {}
-  for key in pairs(value) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys, function(a, b)
-    return tostring(a) < tostring(b)
-  end)
-  for i, key in ipairs(keys) do
-    out[i] = tostring(key) .. "=" .. canonical(value[key])
-  end
-  return "{" .. table.concat(out, ";") .. "}"
-end
-
--- What makes the id of an entity that has none: its name, or, where it has
--- none, what it holds, so that editing its neighbours changes nothing.
-local function natural_key(record)
-  local value = record.value
-  if record.kind == "plugins" then
-    local out = { tostring(value.name) }
-    for i, kind in ipairs(parents.plugins) do
-      out[i + 1] = record.refs[kind] and record.refs[kind].id or ""
-    end
-    out[4] = type(value.instance_name) == "string" and value.instance_name or ""
-    return table.concat(out, ":")
-  end
-  if type(value.name) == "string" then
-    return value.name
-  end
-  local service = record.refs.services
-  return (service and service.id or "") .. canonical(value)
-end
-
 function reader:set_id(record)
-  local value = record.value
-  local id = value.id
+  local id = record.value.id
   if type(id) == "string" then
-    record.id = id:lower()
-    value.id = record.id
-    return
+    id = id:lower()
+  else
+    id = identity.of(record, self.by_id[record.kind])
   end
-  local key = natural_key(record)
-  id = uuid.v5(namespaces[record.kind], key)
-  local n = 1
-  while not record.value.name and self.by_id[record.kind][id] do
-    n = n + 1
-    id = uuid.v5(namespaces[record.kind], key .. "#" .. n)
-  end
-  record.id, value.id = id, id
+  record.id, record.value.id = id, id
 end
 
 function reader:claim(index, record, key, field)
@@ -255,7 +204,7 @@ function reader:resolve(record)
       if type(named) ~= "string" and type(named) ~= "table" then
         self:fail(path, messages.types.string, record.raw, field)
       elseif not found then
-        local shown = type(named) == "table" and canonical(named) or named
+        local shown = type(named) == "table" and identity.canonical(named) or named
         self:fail(path, ("invalid reference '%s: %s' (no such entry in '%s')"):format(field, shown,
           kind), record.raw, field)
       elseif around and around ~= found then
