@@ -97,7 +97,7 @@ describe("Apache", function()
       local tcp = "127.0.0.1:" .. e:port()
       local yml = limits.sample_yml(service.url)
       w = weir.new(e, { name = "auth", yml = yml, conf = { fastcgi_listen = tcp } })
-      w:start({ address = tcp })
+      w:start()
       front = fronts.apache(e, { sample = "apache/authorizer.conf", weir = w, tcp = tcp })
     end)
 

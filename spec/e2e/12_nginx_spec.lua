@@ -114,10 +114,11 @@ describe("nginx", function()
       end
     end)
 
-    it("says 404 where no route leads", function()
-      local got = assert(http.request(front.address, { path = "/elsewhere" }))
-      assert.equal(404, got.status)
-      assert.equal('{"message":"no Route matched with those values"}', got.body)
+    it("serves what no route matches without a limit", function()
+      local got = assert(http.request(front.address, { path = "/hello.txt" }))
+      assert.equal(200, got.status)
+      assert.equal("hello\n", got.body)
+      assert.is_nil(got.headers["ratelimit-limit"])
     end)
 
     it("asks for a request with a body without sending it", function()

@@ -18,7 +18,7 @@ describe("an independent client", function()
     service = upstream.nginx(e)
     tcp = "127.0.0.1:" .. e:port()
     w = weir.new(e, { yml = limits.sample_yml(service.url), conf = { fastcgi_listen = tcp } })
-    w:start({ address = tcp })
+    w:start()
   end)
 
   teardown(function()

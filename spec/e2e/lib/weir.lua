@@ -25,6 +25,7 @@ end
 local function mode_environment()
   local vars = { WEIR_DATA_DIR = os.getenv("WEIR_DATA_DIR") or env.srcdir }
   if env.mode == "slow-io" then
+    vars.WEIR_TEST_SLOW_IO = 1
     vars.LD_PRELOAD = assert(stdlib.realpath(os.getenv("WEIR_SLOWIO") or "build/slowio.so"))
   elseif env.mode == "nojit" then
     vars.WEIR_TEST_JIT = "off"
@@ -84,7 +85,12 @@ function weir:write_yml(text)
   self.env:write(self.name .. ".yml", text)
 end
 
--- Starts it in the foreground and waits until it listens.
+-- How many generations have served, and how many reloads have failed.
+local function generations(self)
+  return self:log_count("%[notice%] [^\n]* serves with "), self:log_count("reload failed")
+end
+
+-- Starts it in the foreground and waits until it serves. opts.files: the limit of open files.
 function weir:start(opts)
   opts = opts or {}
   local argv = { _M.bin, "start", "--foreground", "-c", self.conf_path }
@@ -92,11 +98,13 @@ function weir:start(opts)
     env = mode_environment(), files = opts.files,
     output = self.env:path("log/" .. self.name .. ".out"),
   })
-  local address = opts.address or self.unix
-  if not env.wait_listening(address, self.proc, env.mode == "slow-io" and 60 or 20) then
-    self.proc:alive()
-    error(("weir does not listen on %s (%s %s)\n%s%s"):format(address,
-          tostring(self.proc.status), tostring(self.proc.code), self:output(), self:log()), 2)
+  local served = generations(self)
+  net.wait_until(30, function()
+    return not self.proc:alive() or generations(self) > served
+  end)
+  if generations(self) == served then
+    error(("weir does not serve (%s %s)\n%s%s"):format(tostring(self.proc.status),
+          tostring(self.proc.code), self:output(), self:log()), 2)
   end
   self.master = self.proc.pid
   return self
@@ -131,20 +139,14 @@ function weir:workers()
   return out
 end
 
--- SIGHUP. Waits until workers that were not there before serve; false when there come none.
+-- SIGHUP. True as soon as the new generation serves, false when weir refuses it.
 function weir:reload(seconds)
-  local before = {}
-  for _, pid in ipairs(self:workers()) do
-    before[pid] = true
-  end
+  local served, failed = generations(self)
   signal.kill(self.master, signal.SIGHUP)
-  return net.wait_until(seconds or 20, function()
-    local fresh = 0
-    for _, pid in ipairs(self:workers()) do
-      fresh = fresh + (before[pid] and 0 or 1)
-    end
-    return fresh >= tonumber(self.conf.workers or 2)
-  end) ~= nil
+  return net.wait_until(seconds or 30, function()
+    local s, f = generations(self)
+    return (s > served or f > failed) and { s > served }
+  end)[1]
 end
 
 -- What the log and standard error got since the last check.
@@ -179,13 +181,19 @@ function weir:expect_log(pattern, times)
 end
 
 local function is_expected(self, line)
+  local found
   for _, want in ipairs(self.expected) do
     if line:match(want.pattern) then
-      want.seen = want.seen + 1
-      return true
+      found = want
+      if not want.times or want.seen < want.times then
+        break
+      end
     end
   end
-  return false
+  if found then
+    found.seen = found.seen + 1
+  end
+  return found ~= nil
 end
 
 local function is_bad(line)
