@@ -121,8 +121,10 @@ static enum fcgi_event start_record(struct fcgi_decoder *d, struct fcgi_record *
     FCGI_Header header;
 
     memcpy(&header, d->fixed, sizeof header);
-    if (UNLIKELY(header.version != FCGI_VERSION_1))
+    if (UNLIKELY(header.version != FCGI_VERSION_1)) {
+        rec->id = rec->type = 0; /* a record skipped before this one has left its own */
         return fail(d, rec, "not FastCGI version 1");
+    }
     d->type = header.type;
     d->id = (uint16_t)(header.requestIdB1 << 8 | header.requestIdB0);
     d->content_left = (uint16_t)(header.contentLengthB1 << 8 | header.contentLengthB0);
