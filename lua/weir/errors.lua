@@ -166,20 +166,43 @@ local function read_range(range)
 end
 
 
--- What the client wants to read: the known type of the highest q, the first of
--- several; JSON when the header is missing or names nothing that is known.
-function _M.choose(accept)
-  if not accept or accept == "*/*" or accept == "application/json" then
-    return JSON
-  end
-  -- A header may be long: what stands behind 1024 bytes is not looked at.
+local function best_of(accept)
   local best, best_q = JSON, 0
-  for range in gmatch(sub(accept, 1, 1024), "[^,]+") do
+  for range in gmatch(accept, "[^,]+") do
     local name, q = read_range(range)
     if name and q > best_q then
       -- An unknown type of higher q means JSON, as Kong has it.
       best, best_q = TYPES[name] or JSON, q
     end
+  end
+  return best
+end
+
+
+-- The last headers and what they came to: clients send few different ones.
+local CHOICES_MAX = 256
+local ACCEPT_MAX = 1024
+local choices, chosen = {}, 0
+
+
+-- What the client wants to read: the known type of the highest q, the first of
+-- several; JSON when the header is missing or names nothing that is known. What
+-- stands behind the first 1024 bytes is not looked at.
+function _M.choose(accept)
+  if not accept then
+    return JSON
+  end
+  local best = choices[accept]
+  if best then
+    return best
+  end
+  best = best_of(sub(accept, 1, ACCEPT_MAX))
+  if #accept <= ACCEPT_MAX then
+    if chosen >= CHOICES_MAX then
+      choices, chosen = {}, 0
+    end
+    choices[accept] = best
+    chosen = chosen + 1
   end
   return best
 end

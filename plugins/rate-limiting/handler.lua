@@ -1,14 +1,20 @@
 -- rate-limiting: counts requests in calendar windows and rejects those that find
 -- no room. One decision over all windows: a rejected request counts in none. All
 -- that can be worked out from a config is worked out once, at its first request.
+-- Five or more headers on each response are most of the work: they go to C directly.
 
 local counter = require "weir.counter"
+local wait = require "weir.wait"
+local weir = require "weir.ffi"
 
 local kong = kong
+local C = weir.C
 
 local ceil = math.ceil
 local floor = math.floor
+local format = string.format
 local tonumber = tonumber
+local tostring = tostring
 
 
 -- From the smallest window to the largest.
@@ -20,6 +26,8 @@ local PERIODS = {
   { name = "month", title = "Month" },
   { name = "year", title = "Year" },
 }
+
+local RESPONSE = tonumber(C.WEIR_HEADERS_RESPONSE)
 
 local NO_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -34,6 +42,25 @@ local RateLimiting = {
 local prepared = setmetatable({}, { __mode = "k" })
 
 
+-- The texts of small numbers: made once, not for each request.
+local SMALL = 10000
+local small = {}
+
+
+-- Decimal digits; tostring would write large numbers as 1e+15.
+local function text_of(n)
+  local text = small[n]
+  if text then
+    return text
+  end
+  text = n < 1e14 and tostring(n) or format("%.0f", n)
+  if n < SMALL and floor(n) == n then
+    small[n] = text
+  end
+  return text
+end
+
+
 local function prepare(conf)
   local list, shown = {}, {}
   for _, period in ipairs(PERIODS) do
@@ -42,7 +69,7 @@ local function prepare(conf)
       list[#list + 1] = { period = period.name, limit = limit }
       shown[#shown + 1] = {
         limit = limit,
-        limit_text = tostring(limit),
+        limit_text = text_of(limit),
         limit_header = "X-RateLimit-Limit-" .. period.title,
         remaining_header = "X-RateLimit-Remaining-" .. period.title,
       }
@@ -109,22 +136,28 @@ local function choose(shown, used, reset_ms, granted)
 end
 
 
-local function set_headers(shown, used, reset_ms, granted)
-  local set_header = kong.response.set_header
+local function set_header(req, name, text)
+  C.weir_header_set(req, RESPONSE, name, #name, text, #text)
+end
+
+
+local function set_headers(req, shown, used, reset_ms, granted)
   local charged = granted and 1 or 0
-  for i = 0, #shown - 1 do
-    local window = shown[i + 1]
-    set_header(window.limit_header, window.limit_text)
-    set_header(window.remaining_header, tostring(remaining(window.limit, used[i] + charged)))
+  local n = #shown
+  for i = 1, n do
+    local window = shown[i]
+    set_header(req, window.limit_header, window.limit_text)
+    set_header(req, window.remaining_header,
+               text_of(remaining(window.limit, used[i - 1] + charged)))
   end
-  local i = choose(shown, used, reset_ms, granted)
+  local i = n > 1 and choose(shown, used, reset_ms, granted) or 0
   local window = shown[i + 1]
-  local reset = tostring(seconds(reset_ms[i]))
-  set_header("RateLimit-Limit", window.limit_text)
-  set_header("RateLimit-Remaining", tostring(remaining(window.limit, used[i] + charged)))
-  set_header("RateLimit-Reset", reset)
+  local reset = text_of(seconds(reset_ms[i]))
+  set_header(req, "RateLimit-Limit", window.limit_text)
+  set_header(req, "RateLimit-Remaining", text_of(remaining(window.limit, used[i] + charged)))
+  set_header(req, "RateLimit-Reset", reset)
   if not granted then
-    set_header("Retry-After", reset)
+    set_header(req, "Retry-After", reset)
   end
 end
 
@@ -133,7 +166,7 @@ function RateLimiting:access(conf)
   local own = prepared[conf] or prepare(conf)
   local granted, used, reset_ms = counter.admit(own.prefix .. identifier_of(conf), own.windows, 1)
   if not conf.hide_client_headers then
-    set_headers(own.shown, used, reset_ms, granted)
+    set_headers(wait.ctx.req, own.shown, used, reset_ms, granted)
   end
   if not granted then
     return kong.response.error(conf.error_code, conf.error_message)

@@ -75,6 +75,7 @@ function lab:start()
   self.service = upstream.nginx(self.env)
   local conf = {
     workers = 1, log_level = "debug",
+    plugins = "rate-limiting,pdk-run",
     plugin_dir = env.srcdir .. "/plugins," .. env.srcdir .. "/spec/fixtures/plugins",
   }
   for key, value in pairs(self.opts.conf or {}) do

@@ -102,7 +102,7 @@ describe("PDK", function()
                                                                 .. text)
         else
           assert.is_truthy(text:find(wrong, 1, true), name .. " in " .. phase .. ": " .. text)
-          assert.is_truthy(text:find("pdk-probe/probe.lua:%d+: function"),
+          assert.is_truthy(text:find("pdk%-probe/probe%.lua:%d+: function"),
                            name .. " names not its caller: " .. text)
         end
       end

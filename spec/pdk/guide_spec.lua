@@ -1,0 +1,64 @@
+-- The plugin of doc/plugins.md does what the guide says, as it stands there.
+package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
+local env = require "lib.env"
+local fcgi = require "lib.fcgi"
+local proc = require "lib.proc"
+local upstream = require "lib.upstream"
+local weir = require "lib.weir"
+
+local guide = assert(proc.read_file(env.srcdir .. "/doc/plugins.md"))
+
+-- The code blocks of a language, in their order.
+local function blocks(language)
+  local out = {}
+  for text in guide:gmatch("\n```" .. language .. "\n(.-)\n```\n") do
+    out[#out + 1] = text
+  end
+  return out
+end
+
+describe("doc/plugins.md", function()
+  local e, w
+
+  setup(function()
+    local lua = blocks("lua")
+    e = env.new()
+    local service = upstream.nginx(e)
+    e:write("plugins/door/handler.lua", lua[1])
+    e:write("plugins/door/schema.lua", lua[2])
+    w = weir.new(e, {
+      conf = { plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins") },
+      yml = '_format_version: "3.0"\n' .. blocks("yaml")[1] .. "\nservices:\n  - url: "
+            .. service.url .. "/headers\n    routes:\n      - paths: [ / ]\n",
+    })
+    w:start()
+  end)
+
+  teardown(function()
+    w:stop()
+    e:destroy()
+  end)
+
+  after_each(function()
+    e:check()
+  end)
+
+  it("keeps strangers out", function()
+    local got = assert(fcgi.once(w.unix))
+    assert.equal(401, got.status)
+    assert.equal('{"message":"no entry"}', got.body)
+    assert.is_nil(got.headers["x-door"])
+  end)
+
+  it("lets those with the key in, and keeps the key", function()
+    local got = assert(fcgi.once(w.unix, { params = { HTTP_X_KEY = "open-sesame" } }))
+    assert.equal(200, got.status)
+    assert.equal("open", got.headers["x-door"])
+    assert.is_nil(got.body:lower():find("x-key", 1, true))
+  end)
+
+  it("is what weir plugins check is happy with", function()
+    local text, code = w:command("plugins", { args = { "check" } })
+    assert.equal(0, code, text)
+  end)
+end)
