@@ -1,7 +1,10 @@
 # The C specs, one a line, sorted; each is a program of its own.
 WEIR_C_SPECS = \
 	spec/c/conf/test_parse.c \
+	spec/c/lua/test_exchange.c \
 	spec/c/peer/test_http.c \
+	spec/c/peer/test_http_nginx.c \
+	spec/c/peer/test_resolve.c \
 	spec/c/shm/test_counter.c \
 	spec/c/shm/test_counter_processes.c \
 	spec/c/shm/test_lock.c \
