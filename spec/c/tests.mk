@@ -1,5 +1,9 @@
 # The C specs, one a line, sorted; each is a program of its own.
 WEIR_C_SPECS = \
+	spec/c/base/test_calendar.c \
+	spec/c/base/test_err_log.c \
+	spec/c/base/test_mem.c \
+	spec/c/base/test_str.c \
 	spec/c/conf/test_parse.c \
 	spec/c/lua/test_exchange.c \
 	spec/c/peer/test_http.c \

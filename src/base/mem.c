@@ -136,7 +136,7 @@ void *arena_alloc(struct arena *a, size_t n)
 
     must(n <= SIZE_MAX / 2);
     n = (n + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1);
-    if ((size_t)(a->end - a->next) < n)
+    if (!a->next || (size_t)(a->end - a->next) < n)
         arena_grow(a, n);
     p = a->next;
     a->next += n;

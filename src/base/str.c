@@ -38,7 +38,7 @@ bool str_eq_nocase(struct str a, struct str b)
         if (x && !bytes_eq_nocase(a.p + i, b.p + i, sizeof x))
             return false;
     }
-    return bytes_eq_nocase(a.p + i, b.p + i, a.n - i);
+    return i == a.n || bytes_eq_nocase(a.p + i, b.p + i, a.n - i);
 }
 
 bool str_starts(struct str s, struct str prefix)
@@ -80,7 +80,7 @@ char *buf_reserve(struct buf *b, size_t n)
 
     if (b->max_bytes && (n > b->max_bytes || b->n > b->max_bytes - n))
         return NULL;
-    if (b->cap_bytes - b->n < n) {
+    if (!b->p || b->cap_bytes - b->n < n) {
         cap = b->cap_bytes ? b->cap_bytes : 512;
         while (cap - b->n < n)
             cap *= 2;
