@@ -232,9 +232,15 @@ static bool is_path_word(int index, const char *text)
     }
 }
 
+/* A path may go into lists, messages and file names: no commas, no control characters. */
 static int check_path(const char *text, struct err *e)
 {
-    return *text == '/' ? 0 : wrong(e, "an absolute path", text);
+    if (*text != '/')
+        return wrong(e, "an absolute path", text);
+    for (const char *p = text; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f || *p == ',')
+            return wrong(e, "a path without commas and control characters", text);
+    return 0;
 }
 
 static size_t count_items(const char *text)

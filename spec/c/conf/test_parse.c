@@ -95,7 +95,7 @@ static void test_comments_blanks_and_units(void **state)
                           "\n"
                           "  max_requests=7 # few\r\n"
                           "user = a\\#b\n"
-                          "counter_memory = 2g\n"
+                          "counter_memory = 2g\r\n"
                           "request_timeout = 250ms\n"
                           "drain_timeout = 2m\n"
                           "idle_timeout = 5\n"
@@ -153,6 +153,8 @@ static void test_messages(void **state)
     bad("fastcgi_socket_mode = 999", "t.conf:1: fastcgi_socket_mode: expected permission bits in "
                                      "octal, such as 0660, got \"999\"");
     bad("prefix = here", "t.conf:1: prefix: expected an absolute path, got \"here\"");
+    bad("prefix = /a,b", "t.conf:1: prefix: expected a path without commas and control "
+                         "characters, got \"/a,b\"");
     bad("plugin_dir = /a,b", "t.conf:1: plugin_dir: expected an absolute path, got \"b\"");
     bad("deny_style = no",
         "t.conf:1: deny_style: expected one of: status, nginx, variable, got \"no\"");
