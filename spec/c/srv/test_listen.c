@@ -34,7 +34,7 @@ static struct conf *conf_of(const char *listen, const char *more)
 
 static const char *path_of(const char *name)
 {
-    static char path[200];
+    static char path[100];
 
     snprintf(path, sizeof path, "%s/%s", the_dir, name);
     return path;
