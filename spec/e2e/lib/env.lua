@@ -23,7 +23,22 @@ local MODE = os.getenv("WEIR_TEST_MODE") or "plain"
 _M.mode = MODE
 
 local function remove_tree(dir)
-  os.execute("rm -rf '" .. dir .. "'")
+  for _ = 1, 20 do -- who is just ending may still make a file
+    os.execute("rm -rf '" .. dir .. "' 2>/dev/null")
+    if not stat.stat(dir) then
+      return
+    end
+    net.sleep(0.05)
+  end
+end
+
+-- The pipes to our guardians: a child that kept one open would keep its guardian waiting.
+local pipes = {}
+
+local function close_pipes()
+  for writer in pairs(pipes) do
+    unistd.close(writer)
+  end
 end
 
 -- A child that outlives us for a moment: when the pipe closes, it ends what is left.
@@ -32,6 +47,7 @@ local function start_guardian(dir)
   local pid = assert(unistd.fork())
   if pid == 0 then
     unistd.close(writer)
+    close_pipes()
     unistd.setpid("p", 0, 0)
     local null = fcntl.open("/dev/null", fcntl.O_RDWR)
     for fd = 0, 2 do
@@ -49,6 +65,7 @@ local function start_guardian(dir)
   end
   unistd.close(reader)
   fcntl.fcntl(writer, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+  pipes[writer] = true
   return writer, pid
 end
 
@@ -119,7 +136,10 @@ function env:spawn(argv, opts)
 end
 
 function env:fork(main)
-  local p = proc.fork(main, { output = self:path("log/fork.out") })
+  local p = proc.fork(function()
+    close_pipes()
+    main()
+  end, { output = self:path("log/fork.out") })
   self.started[#self.started + 1] = p
   return p
 end
@@ -159,6 +179,7 @@ function env:destroy()
   end
   unistd.write(self.guardian, "x")
   unistd.close(self.guardian)
+  pipes[self.guardian] = nil
   require("posix.sys.wait").wait(self.guardian_pid)
 end
 
