@@ -5,6 +5,7 @@ WEIR_C_SPECS = \
 	spec/c/base/test_mem.c \
 	spec/c/base/test_str.c \
 	spec/c/conf/test_parse.c \
+	spec/c/ev/test_loop.c \
 	spec/c/lua/test_exchange.c \
 	spec/c/peer/test_http.c \
 	spec/c/peer/test_http_nginx.c \
