@@ -103,6 +103,15 @@ local function append(list, plugin, phase, conf, id)
   list.ids[n] = id or false
 end
 
+local function serves(route, protocol)
+  for _, each in ipairs(route.protocols or { protocol }) do
+    if each == protocol then
+      return true
+    end
+  end
+  return false
+end
+
 -- The lists of a route (nil: of requests that match none).
 local function make_lists(ordered, scopes, route, rewrite)
   local lists = { rewrite = rewrite }
@@ -120,6 +129,7 @@ local function make_lists(ordered, scopes, route, rewrite)
     end
   end
   lists.buffered = lists.response.n > 0
+  lists.https_only = route ~= nil and not serves(route, "http")
   return lists
 end
 

@@ -95,6 +95,38 @@ function _M.error(ctx, status, message)
 end
 
 
+-- A route that wants TLS was asked without.
+function _M.https_only(ctx, route)
+  local status, req = route.https_redirect_status_code, ctx.req
+
+  if not status or status == 426 then
+    _M.error(ctx, 426, "Please use HTTPS protocol")
+    return
+  end
+  C.weir_req_get(req, C.WEIR_REQ_HOST, sv)
+
+  local host = str(sv[0]):gsub(":%d+$", "")
+
+  C.weir_req_get(req, C.WEIR_REQ_URI, sv)
+  set_header(req, "Location", "https://" .. host .. str(sv[0]))
+  _M.error(ctx, status, "Please use HTTPS protocol")
+end
+
+
+-- After a failure of weir's own: a 500, or the end of what has begun.
+function _M.recover(ctx)
+  local req = ctx.req
+
+  if C.weir_req_number(req, C.WEIR_REQ_HEAD_SENT) == 0 then
+    _M.error(ctx, 500, errors.unexpected)
+    C.weir_resp_all(req, 500, ctx.exit_body, #ctx.exit_body)
+  elseif C.weir_req_number(req, C.WEIR_REQ_ANSWERED) == 0 then
+    C.weir_resp_break(req)
+    C.weir_resp_end(req)
+  end
+end
+
+
 -- A plugin has answered in the place of the upstream, whose body is dropped with
 -- what described it.
 function _M.replace(ctx)
@@ -238,6 +270,9 @@ local function forward_filtered(ctx, req, list)
       wait()
     elseif rc == 0 then
       body_out(req, filter_body(ctx, list, str(sv[0]), false))
+      if ctx.body_eof then
+        return -- a filter has replaced the rest
+      end
     else
       if rc < 0 then
         upstream_broke(ctx, req, rc)

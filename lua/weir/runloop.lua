@@ -6,6 +6,7 @@
 local errors = require "weir.errors"
 local EXIT = require "weir.exit"
 local phases = require "weir.phases"
+local real_ip = require "weir.real_ip"
 local respond = require "weir.respond"
 local trace = require "weir.trace"
 local upstream = require "weir.upstream"
@@ -115,6 +116,12 @@ local function run_log(ctx, list)
 end
 
 
+local function scheme_of(req)
+  C.weir_req_get(req, C.WEIR_REQ_SCHEME, sv)
+  return str(sv[0])
+end
+
+
 local function find_route(ctx, req)
   C.weir_req_get(req, METHOD, sv)
   local method = str(sv[0])
@@ -135,6 +142,11 @@ local function find_route(ctx, req)
 end
 
 
+local function is_https(ctx)
+  return (real_ip.forwarded(ctx, "X-Forwarded-Proto") or scheme_of(ctx.req)) == "https"
+end
+
+
 -- Route, access and, for a responder, the upstream. What plugins or weir answer
 -- instead lies in ctx when this returns.
 local function route_and_access(ctx, req, plan)
@@ -144,6 +156,8 @@ local function route_and_access(ctx, req, plan)
   ctx.lists = plan:lists(match and match.route)
   if not match and not authorizer then
     respond.error(ctx, 404, errors.no_route)
+  elseif ctx.lists.https_only and not is_https(ctx) then
+    respond.https_only(ctx, match.route)
   elseif run(ctx, ACCESS, ctx.lists.access) then
     if authorizer then
       respond.allow(ctx)
@@ -163,11 +177,32 @@ local function phases_of(ctx, req)
   if run(ctx, REWRITE, plan.none.rewrite) then
     route_and_access(ctx, req, plan)
   end
-  if ctx.proxied and ctx.lists.response.n > 0 then
+  if ctx.proxied and (ctx.buffering or ctx.lists.response.n > 0) then
     upstream.buffer(ctx)
     if ctx.proxied and not run(ctx, RESPONSE, ctx.lists.response) then
       respond.replace(ctx)
     end
+  end
+end
+
+
+-- All but the log phase.
+local function serve(ctx, req)
+  phases_of(ctx, req)
+  if C.weir_req_number(req, ABORTED) == 0 then
+    respond.send(ctx)
+  end
+end
+
+
+-- What is no plugin's fault: a regular expression of a route that was given up,
+-- or a mistake of weir's own.
+local function recover(ctx, req, err)
+  ctx.plugin = "weir"
+  report(ctx, err)
+  ctx.plugin = nil
+  if C.weir_req_number(req, ABORTED) == 0 then
+    respond.recover(ctx)
   end
 end
 
@@ -178,9 +213,11 @@ function _M.request()
   local ctx = take_context(req)
 
   wait.ctx = ctx
-  phases_of(ctx, req)
-  if C.weir_req_number(req, ABORTED) == 0 then
-    respond.send(ctx)
+
+  local ok, err = xpcall(serve, trace, ctx, req)
+
+  if not ok then
+    recover(ctx, req, err)
   end
   run_log(ctx, ctx.lists.log)
   wait.ctx = nil

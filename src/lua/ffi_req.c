@@ -106,6 +106,8 @@ double weir_req_number(const weir_req *r, int what)
         return req->aborted;
     case WEIR_REQ_HEAD_SENT:
         return req_head_sent(req);
+    case WEIR_REQ_ANSWERED:
+        return req->state >= REQ_ANSWERED;
     case WEIR_REQ_STATUS:
         return req->status;
     case WEIR_REQ_SOURCE:

@@ -233,7 +233,9 @@ static int run_plugins(const struct arguments *a)
     struct err e;
     int rc;
 
-    if (a->argc != 2 || (strcmp(a->argv[1], "list") != 0 && strcmp(a->argv[1], "check") != 0)) {
+    bool check = a->argc >= 2 && strcmp(a->argv[1], "check") == 0;
+
+    if (!check && (a->argc != 2 || strcmp(a->argv[1], "list") != 0)) {
         fprintf(stderr, "weir: expected \"weir plugins list\" or \"weir plugins check\"\n");
         return USAGE;
     }
