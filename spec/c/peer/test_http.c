@@ -775,6 +775,7 @@ static void answer_early_and_close(struct scripted *s)
     int fd = scripted_accept(s);
 
     scripted_head(s, fd);
+    usleep(30000);
     scripted_write(fd, s->text, s->text_n);
     shutdown(fd, SHUT_RDWR);
     usleep(100000);
@@ -796,8 +797,11 @@ static void test_early_answer_and_close(void **state)
     c->upload_complete = false;
     c->hold_back = true;
     call_start(c);
-    usleep(50000); /* answer and end are there before the rest is written */
-    http_upload(&c->x, (struct str){ bytes, n }, true);
+    turn_for(15);
+    usleep(60000); /* answer and end are there before the rest is written */
+    c->upload = (struct str){ bytes, n };
+    c->upload_complete = true;
+    http_upload(&c->x, c->upload, true);
     turn_until(&c->head_done);
     call_read(c);
     turn_until(&c->ended);
@@ -835,11 +839,11 @@ static void test_back_pressure(void **state)
 
     (void)state;
     c->hold_back = true;
-    c->r.read_ms = 50; /* runs only while the upstream is waited for */
+    c->r.read_ms = 400; /* runs only while the upstream is waited for */
     call_start(c);
     turn_until(&c->head_done);
     assert_int_equal(http_body_next(&c->x, &piece), HTTP1_PIECE);
-    turn_for(300);
+    turn_for(700);
     assert_true(__atomic_load_n(&s->number, __ATOMIC_RELAXED) < FLOOD_BYTES);
     assert_true(c->x.in.cap_bytes <= RBUF_LARGE_BYTES);
     assert_int_equal(http_body_next(&c->x, &piece), HTTP1_PIECE);
