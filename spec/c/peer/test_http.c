@@ -799,7 +799,8 @@ static void test_early_answer_and_close(void **state)
     call_start(c);
     turn_for(15);
     usleep(60000); /* answer and end are there before the rest is written */
-    c->upload = (struct str){ bytes, n };
+    n -= 10 - c->upload.n; /* those that were dropped meanwhile */
+    c->upload = (struct str){ c->upload.p, n };
     c->upload_complete = true;
     http_upload(&c->x, c->upload, true);
     turn_until(&c->head_done);
