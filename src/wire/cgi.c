@@ -6,6 +6,7 @@
 #include "wire/cgi.h"
 #include "wire/hop.h"
 #include "wire/uri.h"
+#include "wire/word.h"
 
 /* Length and then bytes of a variable's name; the length is known where it is used. */
 #define IS(literal) (memcmp(name.p, (literal), sizeof(literal) - 1) == 0)
@@ -63,22 +64,62 @@ COLD static int refuse_value(struct str name, struct err *e)
                    STR_ARG(shown(name)));
 }
 
+/* True if a word begins behind c. */
+static bool is_separator(char c)
+{
+    return c == '_' || c == '-';
+}
+
+/* n characters of a name from byte i on; false if they are no token. */
+static bool copy_name(const char *from, char *to, size_t i, size_t n)
+{
+    bool valid = true;
+
+    for (; i < n; i++) {
+        char c = word_start[(unsigned char)from[i]];
+        bool inside = i > 0 && !is_separator(from[i - 1]) && c >= 'A' && c <= 'Z';
+
+        valid &= c != 0;
+        to[i] = inside ? (char)(c + 32) : c;
+    }
+    return valid;
+}
+
+/* The same for the word at i of capital letters, digits and '_'; false if it holds anything else.
+ */
+static bool copy_word(const char *from, char *to, size_t i)
+{
+    uint64_t w = word_load(from + i);
+    uint64_t letters, separators, starts;
+
+    if (!word_is_ascii(w))
+        return false;
+    letters = word_in_range(w, 'A', 'Z');
+    separators = word_equals(w, '_');
+    if ((letters | separators | word_in_range(w, '0', '9')) != WORD_HIGH)
+        return false;
+    starts = separators << 8 | (i == 0 || from[i - 1] == '_' ? 0x80u : 0);
+    w |= (letters & ~starts) >> 2; /* 0x80 >> 2 is what a small letter has more */
+    w ^= (separators >> 7) * (unsigned)('_' ^ '-');
+    word_store(to + i, w);
+    return true;
+}
+
 /* The field's name; false if the rest of the variable's name is no token. */
 static bool make_header_name(struct arena *a, struct str rest, struct str *out)
 {
     char *to = arena_alloc(a, rest.n + 1);
-    bool start = true, valid = rest.n > 0;
+    size_t n = rest.n, i = 0;
 
-    for (size_t i = 0; i < rest.n; i++) {
-        char c = word_start[(unsigned char)rest.p[i]];
-
-        valid &= c != 0;
-        to[i] = !start && c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-        start = c == '-';
-    }
-    to[rest.n] = '\0';
-    *out = (struct str){ to, rest.n };
-    return valid;
+    *out = (struct str){ to, n };
+    to[n] = '\0';
+    if (n < WORD_BYTES)
+        return n > 0 && copy_name(rest.p, to, 0, n);
+    for (; n - i > WORD_BYTES; i += WORD_BYTES)
+        if (!copy_word(rest.p, to, i))
+            return copy_name(rest.p, to, i, n);
+    /* the last word may overlap the one before: both come from the same bytes */
+    return copy_word(rest.p, to, n - WORD_BYTES) || copy_name(rest.p, to, i, n);
 }
 
 /* True if a field of that name (in the spelling of make_header_name) is there already. */
@@ -103,6 +144,11 @@ static bool is_special(struct cgi_request *r, struct str name, struct str value)
     switch (name.n) {
     case 5:
         return IS("Proxy"); /* "httpoxy": it would look like the variable http_proxy */
+    case 10:
+        if (IS("Connection") && !str_eq_nocase(value, STR("keep-alive")) &&
+            !str_eq_nocase(value, STR("close")))
+            r->connection_names = true;
+        return false;
     case 12:
         if (!IS("Content-Type"))
             return false;
@@ -427,8 +473,10 @@ int cgi_request_finish(struct cgi_request *r, struct arena *a, struct err *e)
     rc = finish_uri(r, a, e);
     if (rc)
         return rc;
-    if (!hop_is_bounded(&r->headers))
-        return err_set(e, ERR_SYNTAX, "Connection names too many fields");
-    drop_connection_fields(&r->headers);
+    if (r->connection_names) {
+        if (!hop_is_bounded(&r->headers))
+            return err_set(e, ERR_SYNTAX, "Connection names too many fields");
+        drop_connection_fields(&r->headers);
+    }
     return finish_content(r, a, e);
 }

@@ -50,7 +50,7 @@ struct cgi_request {
     struct str length_text, header_length, header_type;
     size_t header_bytes;
     uint64_t names_seen; /* one bit for each hash of a header's name */
-    bool https, names_repeat;
+    bool https, names_repeat, connection_names;
 };
 
 /*

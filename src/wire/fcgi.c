@@ -214,41 +214,39 @@ enum fcgi_event fcgi_decode(struct fcgi_decoder *d, struct str *in, struct fcgi_
     }
 }
 
-/* One length: a byte, or four with the highest bit set. False if they are not all there. */
-static bool pair_length(const unsigned char **p, const unsigned char *end, size_t *n)
+/* One length at *at: a byte, or four with the highest bit set. False if they are not all there. */
+static bool pair_length(struct str in, size_t *at, size_t *n)
 {
-    const unsigned char *at = *p;
+    const unsigned char *p = (const unsigned char *)in.p + *at;
+    size_t left = in.n - *at;
 
-    if (UNLIKELY(at == end))
+    if (left == 0)
         return false;
-    if (LIKELY(at[0] < 0x80)) {
-        *n = at[0];
-        *p = at + 1;
+    if (p[0] < 0x80) {
+        *n = p[0];
+        *at += 1;
         return true;
     }
-    if (end - at < 4)
+    if (left < 4)
         return false;
-    *n = (size_t)(at[0] & 0x7f) << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
-    *p = at + 4;
+    *n = (size_t)(p[0] & 0x7f) << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    *at += 4;
     return true;
 }
 
-int fcgi_pair_next(struct str *in, struct str *name, struct str *value)
+int fcgi_pair_long(struct str *in, struct str *name, struct str *value)
 {
-    const unsigned char *p, *end;
-    size_t name_n, value_n, left;
+    size_t name_n, value_n, at = 0, left;
 
     if (in->n == 0)
         return 0;
-    p = (const unsigned char *)in->p;
-    end = p + in->n;
-    if (!pair_length(&p, end, &name_n) || !pair_length(&p, end, &value_n))
+    if (!pair_length(*in, &at, &name_n) || !pair_length(*in, &at, &value_n))
         return ERR_SYNTAX;
-    left = (size_t)(end - p);
-    if (UNLIKELY(name_n > left || value_n > left - name_n))
+    left = in->n - at;
+    if (name_n > left || value_n > left - name_n)
         return ERR_SYNTAX;
-    *name = (struct str){ (const char *)p, name_n };
-    *value = (struct str){ (const char *)p + name_n, value_n };
+    *name = (struct str){ in->p + at, name_n };
+    *value = (struct str){ name->p + name_n, value_n };
     in->p = value->p + value_n;
     in->n = left - name_n - value_n;
     return 1;

@@ -51,11 +51,29 @@ struct fcgi_decoder {
  */
 enum fcgi_event fcgi_decode(struct fcgi_decoder *d, struct str *in, struct fcgi_record *rec);
 
+/* fcgi_pair_next for lengths of any size. */
+int fcgi_pair_long(struct str *in, struct str *name, struct str *value) MUST_CHECK;
+
 /*
  * Takes one name-value pair off the front of *in: 1; 0 at the end. Negative if the
  * bytes end within a pair (*in stays as it was): malformed, if no more are to come.
  */
-int fcgi_pair_next(struct str *in, struct str *name, struct str *value) MUST_CHECK;
+static inline MUST_CHECK int fcgi_pair_next(struct str *in, struct str *name, struct str *value)
+{
+    size_t name_n, value_n;
+
+    if (UNLIKELY(in->n < 2 || ((in->p[0] | in->p[1]) & 0x80)))
+        return fcgi_pair_long(in, name, value);
+    name_n = (unsigned char)in->p[0];
+    value_n = (unsigned char)in->p[1];
+    if (UNLIKELY(2 + name_n + value_n > in->n)) /* the sum is at most 256 */
+        return fcgi_pair_long(in, name, value);
+    *name = (struct str){ in->p + 2, name_n };
+    *value = (struct str){ in->p + 2 + name_n, value_n };
+    in->p += 2 + name_n + value_n;
+    in->n -= 2 + name_n + value_n;
+    return 1;
+}
 
 /*
  * All of the encoders append to out; 0, or ERR_BOUND when out may not grow so far.

@@ -4,6 +4,7 @@
  */
 #include "wire/headers.h"
 #include "base/mem.h"
+#include "wire/word.h"
 
 #define FIRST_CAP 16
 
@@ -95,29 +96,51 @@ int headers_find(const struct headers *h, struct str name, unsigned from)
     return -1;
 }
 
-bool header_name_valid(struct str name)
+/* Letters, digits and '-': nearly every name consists of nothing else. */
+static bool is_plain(uint64_t w)
 {
-    bool valid = name.n > 0;
+    uint64_t small =
+        w | WORD_ALL(0x20u); /* makes small letters of capital ones, and of nothing else */
 
-    for (size_t i = 0; i < name.n; i++)
-        valid &= token_char[(unsigned char)name.p[i]];
+    return word_is_ascii(w) && (word_in_range(small, 'a', 'z') | word_in_range(w, '0', '9') |
+                                word_equals(w, '-')) == WORD_HIGH;
+}
+
+static bool is_token(const char *p, size_t n)
+{
+    bool valid = true;
+
+    for (size_t i = 0; i < n; i++)
+        valid &= token_char[(unsigned char)p[i]];
     return valid;
 }
 
-/* True if one of the eight bytes is below ' '. */
-static bool has_control(uint64_t eight)
+bool header_name_valid(struct str name)
 {
-    const uint64_t ones = UINT64_MAX / 255;
+    const char *p = name.p;
+    size_t n = name.n;
 
-    return ((eight - ones * ' ') & ~eight & ones * 0x80) != 0;
+    if (n < WORD_BYTES)
+        return n > 0 && is_token(p, n);
+    for (; n > WORD_BYTES; p += WORD_BYTES, n -= WORD_BYTES)
+        if (!is_plain(word_load(p)) && !is_token(p, WORD_BYTES))
+            return false;
+    p -= WORD_BYTES - n; /* the last word may overlap the one before */
+    return is_plain(word_load(p)) || is_token(p, WORD_BYTES);
 }
 
-static bool bytes_valid(const char *p, size_t n)
+static bool has_no_break(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0')
+        if (UNLIKELY((unsigned char)p[i] < ' ') && (p[i] == '\r' || p[i] == '\n' || p[i] == '\0'))
             return false;
     return true;
+}
+
+/* Only words with control characters are looked at byte by byte. */
+static bool word_has_no_break(const char *p)
+{
+    return LIKELY(!word_has_control(word_load(p))) || has_no_break(p, WORD_BYTES);
 }
 
 bool header_value_valid(struct str value)
@@ -125,13 +148,10 @@ bool header_value_valid(struct str value)
     const char *p = value.p;
     size_t n = value.n;
 
-    /* Eight at a time; only control characters are looked at one by one. */
-    for (; n >= sizeof(uint64_t); p += sizeof(uint64_t), n -= sizeof(uint64_t)) {
-        uint64_t eight;
-
-        memcpy(&eight, p, sizeof eight);
-        if (UNLIKELY(has_control(eight)) && !bytes_valid(p, sizeof eight))
+    if (n < WORD_BYTES)
+        return has_no_break(p, n);
+    for (; n > WORD_BYTES; p += WORD_BYTES, n -= WORD_BYTES)
+        if (!word_has_no_break(p))
             return false;
-    }
-    return bytes_valid(p, n);
+    return word_has_no_break(p - (WORD_BYTES - n)); /* may overlap the one before */
 }
