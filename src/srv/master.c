@@ -5,6 +5,7 @@
 #include "srv/master.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/owner.h"
 #include "srv/children.h"
 #include "srv/notify.h"
 #include "srv/reload.h"
@@ -27,6 +28,7 @@
 void master_write_state(struct master *m)
 {
     struct state *s = &m->state;
+    struct stats_instance *instance;
 
     if (m->upgrade.handed_over || !m->current)
         return;
@@ -36,8 +38,11 @@ void master_write_state(struct master *m)
     snprintf(s->listeners, sizeof s->listeners, "%s",
              m->current->conf->values[CONF_KEY_fastcgi_listen].text);
     state_write(s, m->pidfile.path);
-    stats_instance(m->shared.stats)->generation = s->generation;
-    stats_instance(m->shared.stats)->reloads = (uint32_t)s->reloads_done;
+    instance = stats_instance(m->shared.stats);
+    instance->master = owner_self();
+    instance->started_ms = s->started_ms;
+    instance->generation = s->generation;
+    instance->reloads = (uint32_t)s->reloads_done;
 }
 
 void master_leave(struct master *m)
