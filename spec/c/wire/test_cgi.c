@@ -294,6 +294,44 @@ static void names_of_headers_are_tokens(void **state)
     assert_str(request.headers.v[0].name, "X-Foo-1b");
 }
 
+/* What one character at a time makes of it. */
+static void slow_name(const char *from, char *to)
+{
+    bool start = true;
+
+    for (; *from; from++, to++) {
+        *to = *from == '_' ? '-' : *from;
+        if (!start && *to >= 'A' && *to <= 'Z')
+            *to = (char)(*to + 32);
+        start = *to == '-';
+    }
+    *to = '\0';
+}
+
+/* Separators and digits at all places, around the width of a word. */
+static void names_of_any_length(void **state)
+{
+    static const char odd[] = "_09AZ-.";
+    char name[48] = "HTTP_", want[48];
+
+    (void)state;
+    for (size_t n = 1; n < 30; n++) {
+        for (size_t i = 0; i < n; i++) {
+            for (size_t k = 0; odd[k]; k++) {
+                memset(name + 5, 'M', n);
+                name[5 + n] = '\0';
+                name[5 + i] = odd[k];
+                name[5 + n / 2] = odd[(k + i) % 5];
+                slow_name(name + 5, want);
+                arena_reset(&arena);
+                request = (struct cgi_request){ 0 };
+                add(name, "v");
+                assert_str(request.headers.v[0].name, want);
+            }
+        }
+    }
+}
+
 static void bounds_hold(void **state)
 {
     const struct cgi_bounds count = { 2, 0 }, bytes = { 0, 10 };
@@ -659,6 +697,7 @@ int main(void)
         EXAMPLE(connection_takes_away_what_it_names),
         EXAMPLE(values_with_line_breaks_are_refused),
         EXAMPLE(names_of_headers_are_tokens),
+        EXAMPLE(names_of_any_length),
         EXAMPLE(bounds_hold),
         EXAMPLE(the_method_is_a_token),
         EXAMPLE(targets),
