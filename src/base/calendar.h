@@ -8,12 +8,12 @@
 #include "base/weir.h"
 
 enum calendar_period { /* the values are part of Lua's interface */
-    PERIOD_SECOND = 1,
-    PERIOD_MINUTE,
-    PERIOD_HOUR,
-    PERIOD_DAY,
-    PERIOD_MONTH,
-    PERIOD_YEAR,
+                       PERIOD_SECOND = 1,
+                       PERIOD_MINUTE,
+                       PERIOD_HOUR,
+                       PERIOD_DAY,
+                       PERIOD_MONTH,
+                       PERIOD_YEAR,
 };
 
 struct calendar_span {

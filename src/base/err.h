@@ -9,12 +9,12 @@
 
 enum err_code {
     ERR_NONE = 0,
-    ERR_SYSTEM = -1,   /* a system call; the message holds strerror */
-    ERR_SYNTAX = -2,   /* bytes that do not follow the grammar */
-    ERR_BOUND = -3,    /* a configured bound is passed */
-    ERR_CONFIG = -4,   /* configuration: the message holds file:line */
+    ERR_SYSTEM = -1, /* a system call; the message holds strerror */
+    ERR_SYNTAX = -2, /* bytes that do not follow the grammar */
+    ERR_BOUND = -3,  /* a configured bound is passed */
+    ERR_CONFIG = -4, /* configuration: the message holds file:line */
     ERR_TIMEOUT = -5,
-    ERR_CLOSED = -6,   /* the other side went away */
+    ERR_CLOSED = -6, /* the other side went away */
     ERR_CANCELLED = -7,
     ERR_LUA = -8,
 };

@@ -9,14 +9,14 @@
 #include "base/weir.h"
 
 enum log_level { /* syslog's order and Kong's names */
-    LOG_EMERG,
-    LOG_ALERT,
-    LOG_CRIT,
-    LOG_ERROR,
-    LOG_WARN,
-    LOG_NOTICE,
-    LOG_INFO,
-    LOG_DEBUG,
+                 LOG_EMERG,
+                 LOG_ALERT,
+                 LOG_CRIT,
+                 LOG_ERROR,
+                 LOG_WARN,
+                 LOG_NOTICE,
+                 LOG_INFO,
+                 LOG_DEBUG,
 };
 
 /* "notice" -> LOG_NOTICE; -1 when there is no such level. */

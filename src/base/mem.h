@@ -18,10 +18,10 @@ struct arena_block;
 struct arena_hook;
 
 struct arena {
-    struct arena_block *block;  /* the newest; linked to the older ones */
-    struct arena_hook *hooks;   /* the newest first: run in that order */
-    char *next, *end;           /* free room of the newest block */
-    size_t first_bytes;         /* size of the first block, kept over resets */
+    struct arena_block *block; /* the newest; linked to the older ones */
+    struct arena_hook *hooks;  /* the newest first: run in that order */
+    char *next, *end;          /* free room of the newest block */
+    size_t first_bytes;        /* size of the first block, kept over resets */
 };
 
 /* A place to come back to; see arena_rewind. */

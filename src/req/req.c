@@ -113,7 +113,8 @@ void req_wait_body(struct req *req)
 
 void req_body_arrived(struct req *req)
 {
-    if (req->body_op.state == OP_PENDING && (req->body_complete || req->body_paused || req->aborted))
+    if (req->body_op.state == OP_PENDING &&
+        (req->body_complete || req->body_paused || req->aborted))
         op_finish(&req->body_op, 0);
 }
 

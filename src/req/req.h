@@ -34,9 +34,9 @@ enum req_state {
 /* Who wrote the response (kong.response.get_source). */
 enum req_source {
     SOURCE_NONE,
-    SOURCE_EXIT,     /* a plugin */
-    SOURCE_ERROR,    /* weir itself */
-    SOURCE_SERVICE,  /* the upstream */
+    SOURCE_EXIT,    /* a plugin */
+    SOURCE_ERROR,   /* weir itself */
+    SOURCE_SERVICE, /* the upstream */
 };
 
 /* Bytes queued towards the client: above the first whoever produces them waits until the second. */
@@ -65,8 +65,8 @@ struct req {
     enum cgi_deny_style deny_style;
     bool broken;   /* the response ends before it is complete: the transport must show it */
     bool repeated; /* the front asks a second time about one client request: count nothing */
-    bool aborted; /* the client or the web server went away */
-    bool is_head; /* the client asked HEAD, whatever plugins make of the method */
+    bool aborted;  /* the client or the web server went away */
+    bool is_head;  /* the client asked HEAD, whatever plugins make of the method */
 
     /* the request, as it arrived; plugins may change method, query and headers */
     struct str method, protocol /* "HTTP/1.1" */, scheme /* "http", "https" */;
@@ -77,13 +77,13 @@ struct req {
     struct str host;     /* Host, or SERVER_NAME when there is none; with port as it came */
     struct str remote_addr, server_addr, server_name;
     unsigned remote_port, server_port;
-    struct str fcgi_id;  /* WEIR_REQUEST_ID: the front's own id, or empty */
+    struct str fcgi_id; /* WEIR_REQUEST_ID: the front's own id, or empty */
     struct headers headers;
 
     /* the request's body: what arrived and nobody has taken yet */
-    int64_t content_length; /* -1 when it was not announced */
-    uint64_t body_bytes;    /* arrived so far */
-    struct buf body;        /* its bound is client_body_buffer_size */
+    int64_t content_length;          /* -1 when it was not announced */
+    uint64_t body_bytes;             /* arrived so far */
+    struct buf body;                 /* its bound is client_body_buffer_size */
     bool body_complete, body_paused; /* paused: body is full */
     struct op body_op;               /* somebody waits for the whole body */
     struct str own_body;             /* a plugin's, for the upstream, instead */
@@ -106,10 +106,10 @@ struct req {
 
     /* what hangs on it */
     const struct req_transport *transport;
-    void *conn;                   /* the transport's */
-    struct co *co;                /* the coroutine that runs the phases */
-    struct exchange *exchange;    /* with an upstream */
-    size_t *queued_bytes;         /* towards the client: the transport's number */
+    void *conn;                /* the transport's */
+    struct co *co;             /* the coroutine that runs the phases */
+    struct exchange *exchange; /* with an upstream */
+    size_t *queued_bytes;      /* towards the client: the transport's number */
     struct dying dying;
 };
 
@@ -140,7 +140,8 @@ void req_send_end(struct req *req);
 /* True if the response to this request has no body (HEAD, 204, 304). */
 bool req_bodyless(const struct req *req);
 
-/* Makes body_op pending: it is done when the body is complete, or will not fit, or the client left. */
+/* Makes body_op pending: it is done when the body is complete, or will not fit, or the client left.
+ */
 void req_wait_body(struct req *req);
 
 /* For the transport: bytes were appended to body, or one of its flags has changed. */

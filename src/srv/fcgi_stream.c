@@ -56,8 +56,7 @@ static void put_plain(struct fcgi_conn *c, unsigned id, unsigned status, const c
     int n = snprintf(body, sizeof body, "{\"message\":\"%s\"}", message);
     size_t at;
 
-    if (fcgi_open_record(out, FCGI_STDOUT, id, &at) < 0 ||
-        cgi_put_head(out, status, &none, n) < 0)
+    if (fcgi_open_record(out, FCGI_STDOUT, id, &at) < 0 || cgi_put_head(out, status, &none, n) < 0)
         return;
     /* the type stands before the empty line that ends the head */
     buf_drop_end(out, 2);

@@ -1,0 +1,6 @@
+return {
+  name = "answer",
+  fields = {
+    { config = { type = "record", fields = {} } },
+  },
+}
