@@ -15,6 +15,7 @@
 
 static struct loop *the_loop;
 static struct conf the_conf;
+static struct req *the_req; /* the last one; its memory stays in the pool of requests */
 
 /* What the transport saw of the one request. */
 static struct {
@@ -58,6 +59,8 @@ static int tear_down(void **state)
     (void)state;
     if (!the_loop)
         return 0;
+    if (the_req && the_req->state != REQ_DEAD) /* a failed example's */
+        req_bury(the_req);
     loop_turn(the_loop, false);
     exchange_fini();
     loop_turn(the_loop, false);
@@ -72,6 +75,7 @@ static struct req *request(const char *method)
 {
     struct req *req = req_new(the_loop, &TRANSPORT, NULL);
 
+    the_req = req;
     req->method = str_from(method);
     req->body_complete = true;
     req->queued_bytes = &the_client.queued_bytes;

@@ -12,9 +12,10 @@
 #include <stdlib.h>
 
 struct call {
+    LIST_ENTRY(call) link;
     struct http_exchange x;
     struct arena arena;
-    struct str method;
+    struct str method, target;
     struct headers headers;
     struct http_request r;
     struct str upload; /* not dropped yet */
@@ -28,6 +29,7 @@ struct call {
 
 static struct loop *the_loop;
 static struct http_client *the_client;
+static LIST_HEAD(calls, call) the_calls;
 
 static inline void client_open(const struct http_config *config)
 {
@@ -37,8 +39,20 @@ static inline void client_open(const struct http_config *config)
     the_client = http_client_new(the_loop, config ? config : &usual);
 }
 
+static inline void call_free(struct call *c)
+{
+    LIST_REMOVE(c, link);
+    http_close(&c->x);
+    buf_free(&c->body);
+    arena_fini(&c->arena);
+    free(c);
+}
+
+/* Also what a failed example has left behind. */
 static inline void client_close(void)
 {
+    while (!LIST_EMPTY(&the_calls))
+        call_free(LIST_FIRST(&the_calls));
     http_client_free(the_client);
     loop_turn(the_loop, false);
     loop_free(the_loop);
@@ -51,7 +65,7 @@ static inline int call_put_head(struct http_exchange *x, struct buf *out, struct
     struct call *c = x->arg;
     struct http1_request r = {
         .method = c->method,
-        .target = STR("/"),
+        .target = c->target,
         .host = STR("up"),
         .headers = &c->headers,
         .framing = c->r.framing,
@@ -129,7 +143,9 @@ static inline struct call *call_new(const char *method, const char *host, unsign
     struct call *c = calloc(1, sizeof *c);
 
     arena_init(&c->arena, 4096);
+    LIST_INSERT_HEAD(&the_calls, c, link);
     c->method = str_from(method);
+    c->target = STR("/");
     c->r = (struct http_request){
         .host = str_from(host),
         .port = port,
@@ -180,14 +196,6 @@ static inline void turn_for(int ms)
         event_base_loopexit(loop_base(the_loop), &tv);
         loop_turn(the_loop, true);
     }
-}
-
-static inline void call_free(struct call *c)
-{
-    http_close(&c->x);
-    buf_free(&c->body);
-    arena_fini(&c->arena);
-    free(c);
 }
 
 /* Starts it and runs it to its end. */

@@ -738,6 +738,52 @@ static void test_wrong_length(void **state)
     end(s);
 }
 
+/* Takes its time before it reads the first of number bytes. */
+static void read_late(struct scripted *s)
+{
+    int fd = scripted_accept(s);
+    static char bytes[65536];
+    size_t left = s->number;
+
+    usleep(50000);
+    while (left) {
+        ssize_t n = scripted_read(fd, bytes, left < sizeof bytes ? left : sizeof bytes);
+
+        if (n <= 0)
+            break;
+        left -= (size_t)n;
+        if (left == 0)
+            memcpy(s->got, bytes + n - 8, 8);
+    }
+    scripted_say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    scripted_closed(fd);
+    close(fd);
+}
+
+/* The socket does not take the head at once. */
+static void test_large_head(void **state)
+{
+    size_t n = 8 << 20;
+    char *value = malloc(n);
+    struct scripted *s = calloc(1, sizeof *s);
+    int listener = scripted_listener(8, &s->port);
+    struct call *c = call_new("POST", "127.0.0.1", s->port);
+
+    (void)state;
+    memset(value, 'v', n);
+    headers_add(&c->headers, &c->arena, STR("X-Large"), (struct str){ value, n });
+    call_with_body(c, "body", 4);
+    s->number =
+        n + strlen("POST / HTTP/1.1\r\nHost: up\r\nX-Large: \r\nContent-Length: 4\r\n\r\nbody");
+    scripted_start_on(s, listener, read_late);
+    assert_answer(call_run(c), 200, "ok");
+    client_close();
+    scripted_join(s);
+    assert_memory_equal(s->got, "\r\n\r\nbody", 8);
+    scripted_free(s);
+    free(value);
+}
+
 static void answer_early(struct scripted *s)
 {
     int fd = scripted_accept(s);
@@ -798,12 +844,15 @@ static void test_early_answer_and_close(void **state)
     c->hold_back = true;
     call_start(c);
     turn_for(15);
-    usleep(60000); /* answer and end are there before the rest is written */
+    usleep(60000);         /* answer and end are there before the rest is written */
     n -= 10 - c->upload.n; /* those that were dropped meanwhile */
     c->upload = (struct str){ c->upload.p, n };
     c->upload_complete = true;
     http_upload(&c->x, c->upload, true);
     turn_until(&c->head_done);
+    turn_for(200);
+    assert_true(c->x.up.abandoned);
+    assert_int_equal(http_upload_drop(&c->x, false), c->upload.n);
     call_read(c);
     turn_until(&c->ended);
     assert_answer(c, 413, "no");
@@ -968,6 +1017,7 @@ int main(void)
         T(test_write_timeout),
         T(test_connect_timeout),
         T(test_large_upload),
+        T(test_large_head),
         T(test_chunked_upload),
         T(test_wrong_length),
         T(test_early_answer),
