@@ -127,7 +127,8 @@ void weir_req_done(weir_req *req);
  * request target (path and query as they go on the wire), timeouts in ms.
  * retries: how often a connection may be tried again. Always WEIR_WAIT or an
  * error; after the wait, weir_upstream_result gives 0 (head received),
- * -5 timeout, -6 cannot connect or closed, -2 invalid response.
+ * -5 timeout, -6 cannot connect or closed, -2 or -3 invalid response, -1 the
+ * name has no address, -7 given up because the client left.
  */
 int weir_upstream_start(weir_req *req, const char *host, size_t host_n, int port,
                         const char *target, size_t target_n, int retries, int connect_ms,
