@@ -54,7 +54,8 @@ describe("a limit", function()
 
   it("of 100 admits 100 of thousands through Apache", function()
     local front = fronts.apache(e, { sample = "apache/responder.conf", weir = w })
-    assert_exact(front.address, { keep = true })
+    -- Apache hangs up on kept connections when its threads run short
+    assert_exact(front.address, { keep = false })
     front:stop()
   end)
 

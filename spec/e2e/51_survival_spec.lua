@@ -138,6 +138,7 @@ describe("under load, weir", function()
     assert.equal("0", got.headers["ratelimit-remaining"])
     w:expect_log("died by signal 9", "any")
     w:expect_log("lived less than a second", "maybe")
+    w:expect_log("cannot start: it died before it was ready", "maybe") -- it was killed
   end)
 
   it("ends gracefully: what is in flight is answered", function()

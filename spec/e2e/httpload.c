@@ -7,8 +7,8 @@
  *   httpload [-c parallel] [-n requests] [-t seconds] [-k] [-s source]
  *            [-H header]... host port path
  *
- * It prints "status N count" lines, "error connect|write|read|short|garbage|timeout count"
- * lines, "sent count" and "max_ms milliseconds".
+ * It prints "status N count" lines, "error WHAT count" lines (FAILURES names
+ * them), "sent count" and "max_ms milliseconds".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,8 +30,9 @@
 #define ANSWER_BYTES (128 * 1024)
 #define REQUEST_MS 60000
 
-enum failure { F_CONNECT, F_WRITE, F_READ, F_SHORT, F_GARBAGE, F_TIMEOUT, F_COUNT };
-static const char *const FAILURES[] = { "connect", "write", "read", "short", "garbage", "timeout" };
+enum failure { F_CONNECT, F_WRITE, F_READ, F_CLOSED, F_SHORT, F_GARBAGE, F_TIMEOUT, F_COUNT };
+static const char *const FAILURES[] = { "connect", "write",   "read",   "closed",
+                                        "short",   "garbage", "timeout" };
 
 enum answer { A_MORE, A_WHOLE, A_SHORT, A_GARBAGE };
 
@@ -202,7 +203,7 @@ static void do_read(struct client *c)
         if (found == A_WHOLE)
             finish(c);
         else
-            fail(c, found == A_SHORT ? F_SHORT : F_GARBAGE);
+            fail(c, c->got == 0 ? F_CLOSED : found == A_SHORT ? F_SHORT : F_GARBAGE);
         break;
     }
     c->sent = c->got = 0;

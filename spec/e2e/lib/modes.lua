@@ -54,6 +54,11 @@ function _M.wrap(it, get_weir)
   return it
 end
 
+-- Of a size in bytes that goes through weir: a byte at a time it takes its time.
+function _M.bytes(n)
+  return env.mode == "slow-io" and math.min(n, 1000000) or n
+end
+
 -- True in the modes in which weir is slow on purpose: long examples do less.
 function _M.is_slow()
   return env.mode == "slow-io" or env.mode == "asan" or env.mode == "nojit"

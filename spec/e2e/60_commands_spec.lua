@@ -1,0 +1,215 @@
+-- The commands of weir, as an administrator types them, and the signals: what
+-- they do, what they print, how they end.
+package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
+local env = require "lib.env"
+local fcgi = require "lib.fcgi"
+local limits = require "lib.limits"
+local net = require "lib.net"
+local proc = require "lib.proc"
+local upstream = require "lib.upstream"
+local weir = require "lib.weir"
+local signal = require "posix.signal"
+local stat = require "posix.sys.stat"
+
+describe("the command weir", function()
+  local e, service, w
+
+  before_each(function()
+    e = env.new()
+    service = upstream.nginx(e)
+    w = weir.new(e, { yml = limits.sample_yml(service.url),
+                      conf = { access_log = e:path("log/access.log") } })
+  end)
+
+  after_each(function()
+    local ok, err = pcall(e.check, e)
+    w:command("stop")
+    e:destroy()
+    assert(ok, err)
+  end)
+
+  local function run(verb, args)
+    local text, code = w:command(verb, { args = args })
+    return code, text
+  end
+
+  local function start()
+    local code, text = run("start")
+    assert.equal(0, code, text)
+    w.master = tonumber(e:read("run/weir.pid"):match("%d+"))
+    assert.is_true(proc.is_alive(w.master))
+  end
+
+  local function ask(params)
+    return fcgi.once(w.unix, { params = params })
+  end
+
+  it("start returns when weir serves; stop when it has gone", function()
+    start()
+    assert.equal(200, assert(ask()).status)
+    local code = run("stop")
+    assert.equal(0, code)
+    assert.is_false(proc.is_alive(w.master))
+    assert.is_nil(stat.stat(w.socket))
+    assert.is_nil(stat.stat(e:path("run/weir.pid")))
+  end)
+
+  it("start says why it cannot", function()
+    w:write_conf({ workers = "many" })
+    local code, text = run("start")
+    assert.equal(1, code)
+    assert.matches("weir.conf:%d+: ", text)
+    assert.matches("workers", text)
+    w:write_conf({})
+    w:write_yml("services: [\n")
+    code, text = run("start")
+    assert.equal(1, code)
+    assert.matches("weir.yml", text)
+    assert.is_nil(stat.stat(w.socket))
+    w:expect_log("cannot start", "maybe")
+  end)
+
+  it("start says that weir runs already", function()
+    start()
+    local code, text = run("start")
+    assert.equal(1, code)
+    assert.matches("already", text)
+    assert.equal(200, assert(ask()).status)
+  end)
+
+  it("quit lets what is in flight end", function()
+    start()
+    local c = assert(fcgi.connect(w.unix))
+    assert(c:send(fcgi.request({ params = { REQUEST_URI = "/echo/delay?ms=700" } })))
+    net.sleep(0.2)
+    local code = run("quit")
+    assert.equal(0, code)
+    assert.equal("late\n", assert(c:answer()).body)
+    c:close()
+    assert(net.wait_until(5, function()
+      return not proc.is_alive(w.master)
+    end))
+  end)
+
+  it("reload takes the new configuration over", function()
+    start()
+    w:write_yml((limits.sample_yml(service.url):gsub("minute: 5", "minute: 7")))
+    local code, text = run("reload")
+    assert.equal(0, code, text)
+    assert(net.wait_until(5, function()
+      return assert(ask({ REMOTE_ADDR = env.client() })).headers["ratelimit-limit"] == "7"
+    end))
+  end)
+
+  it("reload keeps the counts", function()
+    start()
+    local client = env.client()
+    env.stay_clear(60, 10)
+    assert.equal("4", assert(ask({ REMOTE_ADDR = client })).headers["ratelimit-remaining"])
+    assert.equal(0, (run("reload")))
+    assert.equal("3", assert(ask({ REMOTE_ADDR = client })).headers["ratelimit-remaining"])
+  end)
+
+  it("check says what is wrong, with file and line", function()
+    assert.equal(0, (run("check")))
+    w:write_conf({ no_such_key = 1 })
+    local code, text = run("check")
+    assert.equal(1, code)
+    assert.matches("weir.conf:%d+: .*no_such_key", text)
+    w:write_conf({})
+    w:write_yml((limits.sample_yml(service.url):gsub("minute: 5", "minute: five")))
+    code, text = run("check")
+    assert.equal(1, code)
+    assert.matches("minute", text)
+    assert.matches("expected a number", text)
+  end)
+
+  it("status shows what runs, and fails when nothing does", function()
+    local code, text = run("status")
+    assert.equal(1, code, text)
+    start()
+    code, text = run("status")
+    assert.equal(0, code)
+    assert.matches("pid " .. w.master, text)
+    assert.is_truthy(text:find(w.unix, 1, true), text)
+  end)
+
+  it("restart replaces everything", function()
+    start()
+    local before = w.master
+    local code, text = run("restart")
+    assert.equal(0, code, text)
+    w.master = tonumber(e:read("run/weir.pid"):match("%d+"))
+    assert.is_not.equal(before, w.master)
+    assert.is_false(proc.is_alive(before))
+    assert.equal(200, assert(ask()).status)
+  end)
+
+  it("restart leaves a running weir alone when the configuration is wrong", function()
+    start()
+    w:write_yml("nonsense: [")
+    assert.equal(1, (run("restart")))
+    assert.is_true(proc.is_alive(w.master))
+    assert.equal(200, assert(ask()).status)
+  end)
+
+  it("plugins lists and checks plugins", function()
+    local code, text = run("plugins", { "list" })
+    assert.equal(0, code)
+    assert.matches("rate%-limiting", text)
+    code, text = run("plugins", { "check" })
+    assert.equal(0, code, text)
+  end)
+
+  it("misused ends with status 2 and says how it is used", function()
+    for _, argv in ipairs({ { "no-such-command" }, { "start", "--no-such-option" }, {} }) do
+      local text, code = proc.run({ weir.bin, unpack(argv) }, { env = weir.mode_environment() })
+      assert.equal(2, code, text)
+      assert.matches("weir", text)
+    end
+    local text, code = proc.run({ weir.bin, "--help" }, { env = weir.mode_environment() })
+    assert.equal(0, code)
+    for _, verb in ipairs({ "start", "stop", "quit", "reload", "restart", "check", "status" }) do
+      assert.matches("%f[%w]" .. verb .. "%f[%W]", text)
+    end
+  end)
+
+  it("opens its logs again at SIGUSR1", function()
+    start()
+    assert(ask())
+    assert(net.wait_until(3, function()
+      return e:read("log/access.log") ~= ""
+    end))
+    os.rename(e:path("log/access.log"), e:path("log/access.old"))
+    os.rename(w.log_path, w.log_path .. ".old")
+    w.read_to[1] = 0
+    signal.kill(w.master, signal.SIGUSR1)
+    assert(w:wait_log("logs opened again"))
+    assert(net.wait_until(5, function()
+      ask()
+      return e:read("log/access.log") ~= ""
+    end), "the access log was not opened again")
+  end)
+
+  it("leaves root", function()
+    if not env.is_root then
+      return
+    end
+    start()
+    for _, pid in ipairs(w:workers()) do
+      local uid = proc.read_file("/proc/" .. pid .. "/status"):match("Uid:%s+(%d+)")
+      assert.is_not.equal("0", uid)
+    end
+    assert.equal(200, assert(ask()).status)
+  end)
+
+  it("cleans up after a master that was killed", function()
+    start()
+    signal.kill(w.master, signal.SIGKILL)
+    assert(net.wait_until(10, function()
+      return #proc.belonging_to(w.conf_path) == 0
+    end), "workers outlive their master")
+    start()
+    assert.equal(200, assert(ask()).status)
+  end)
+end)
