@@ -1,5 +1,5 @@
 -- Shows the client the headers of an answer that weir allowed: lighttpd keeps
--- them as variables, WEIR_X_RATELIMIT_LIMIT for RateLimit-Limit.
+-- them as variables, WEIR_HEADER_RATELIMIT_LIMIT for RateLimit-Limit.
 local env, headers = lighty.r.req_env, lighty.r.resp_header
 local spelling = { RATELIMIT = "RateLimit" }
 
@@ -8,7 +8,7 @@ local function spell(word)
 end
 
 for name, value in pairs(env) do
-  local rest = name:match("^WEIR_X_(.+)$")
+  local rest = name:match("^WEIR_HEADER_(.+)$")
   if rest then
     headers[rest:gsub("[^_]+", spell):gsub("_", "-")] = value
   end

@@ -29,6 +29,8 @@ local _M = {
   WAIT = -101,
   data_dir = host.data_dir,
   version = host.version,
+  -- true when the function that calls it was the last act of a plugin's handler
+  is_last_call = host.is_last_call,
 }
 
 

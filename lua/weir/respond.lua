@@ -142,23 +142,28 @@ function _M.allow(ctx)
 end
 
 
--- A filter that fails is reported; false says that one did.
-local function run_filters(ctx, phase, list)
-  local good = true
-
-  ctx.phase = phase
-  for i = 1, list.n do
-    ctx.plugin = list.names[i]
-
-    local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
-
-    if not ok and err ~= EXIT then
-      log.err("[", ctx.plugin, "] ", phases.names[phase], " phase: ", err)
-      good = false
-    end
+-- The filters from number i on (no loop: see run_from in weir.runloop). One that fails is
+-- reported and the next one runs; false says that one did.
+local function filter_from(ctx, phase, list, i, good)
+  if i > list.n then
+    ctx.plugin = nil
+    return good
   end
-  ctx.plugin = nil
-  return good
+  ctx.plugin = list.names[i]
+
+  local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
+
+  if not ok and err ~= EXIT then
+    log.err("[", ctx.plugin, "] ", phases.names[phase], " phase: ", err)
+    good = false
+  end
+  return filter_from(ctx, phase, list, i + 1, good)
+end
+
+
+local function run_filters(ctx, phase, list)
+  ctx.phase = phase
+  return filter_from(ctx, phase, list, 1, true)
 end
 
 

@@ -74,45 +74,59 @@ local function report(ctx, err)
 end
 
 
+-- Why a handler was the last one of its phase: it failed, or it answered.
+local function stop(ctx, ok, err)
+  if not ok and err ~= EXIT then
+    report(ctx, err)
+    ctx.plugin = nil
+    respond.error(ctx, 500, errors.unexpected)
+  end
+  ctx.plugin = nil
+  return false
+end
+
+
+-- The handlers from number i on. A call in the place of a loop: lists are so short that the
+-- JIT would find a loop left at once each time, and give up on whatever it stands in.
+local function run_from(ctx, list, i)
+  if i > list.n then
+    ctx.plugin = nil
+    return true
+  end
+  ctx.plugin = list.names[i]
+
+  local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
+
+  if not ok or ctx.exited then
+    return stop(ctx, ok, err)
+  end
+  return run_from(ctx, list, i + 1)
+end
+
+
 -- Runs the handlers of a phase. False when the phase was left by a response.
 local function run(ctx, phase, list)
   ctx.phase = phase
-  for i = 1, list.n do
-    ctx.plugin = list.names[i]
-
-    local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
-
-    if not ok and err ~= EXIT then
-      report(ctx, err)
-      ctx.plugin = nil
-      respond.error(ctx, 500, errors.unexpected)
-      return false
-    end
-    if ctx.exited then
-      ctx.plugin = nil
-      return false
-    end
-  end
-  ctx.plugin = nil
-  return true
+  return list.n == 0 or run_from(ctx, list, 1)
 end
 
 _M.run = run
 
 
 -- Log handlers cannot answer any more: a failure is reported and the next one runs.
-local function run_log(ctx, list)
-  ctx.phase = LOG
-  for i = 1, list.n do
-    ctx.plugin = list.names[i]
-
-    local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
-
-    if not ok and err ~= EXIT then
-      report(ctx, err)
-    end
+local function run_log(ctx, list, i)
+  if i > list.n then
+    ctx.plugin = nil
+    return
   end
-  ctx.plugin = nil
+  ctx.plugin = list.names[i]
+
+  local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
+
+  if not ok and err ~= EXIT then
+    report(ctx, err)
+  end
+  return run_log(ctx, list, i + 1)
 end
 
 
@@ -219,7 +233,8 @@ function _M.request()
   if not ok then
     recover(ctx, req, err)
   end
-  run_log(ctx, ctx.lists.log)
+  ctx.phase = LOG
+  run_log(ctx, ctx.lists.log, 1)
   wait.ctx = nil
   release_context(ctx)
   C.weir_req_done(req)

@@ -15,7 +15,7 @@ local ffi_string = ffi.string
 
 local REQUEST = C.WEIR_HEADERS_REQUEST
 local VIA = "1.1 weir/" .. weir.version
-local TIMEOUT = -5
+local NO_ADDRESS, TIMEOUT = -1, -5
 local SOURCE_SERVICE = 3
 
 local _M = {}
@@ -105,6 +105,11 @@ local function failed(ctx, rc)
 
   log.err("upstream: ", reason, ", route ", route.name or route.id, ", request ",
           get(ctx.req, C.WEIR_REQ_ID))
+  if rc == NO_ADDRESS then
+    respond.error(ctx, 503, "name resolution failed")
+    return
+  end
+
   local status = rc == TIMEOUT and 504 or 502
 
   respond.error(ctx, status, errors.message(status))

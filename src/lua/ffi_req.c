@@ -240,6 +240,18 @@ int weir_header_set(weir_req *r, int list, const char *name, size_t name_n, cons
     return rc;
 }
 
+int weir_header_set_number(weir_req *r, int list, const char *name, size_t name_n, double value)
+{
+    uint64_t left = value >= 1 ? value < 1e18 ? (uint64_t)value : UINT64_C(1000000000000000000) : 0;
+    char digits[20], *p = digits + sizeof digits;
+
+    do {
+        *--p = (char)('0' + left % 10);
+        left /= 10;
+    } while (left);
+    return weir_header_set(r, list, name, name_n, p, (size_t)(digits + sizeof digits - p));
+}
+
 int weir_header_add(weir_req *r, int list, const char *name, size_t name_n, const char *value,
                     size_t value_n)
 {

@@ -27,6 +27,12 @@ extern struct vm *the_vm;
 /* The Lua half itself broke on a request: answers 500 if nothing was sent, and ends it. */
 void vm_request_failed(struct req *req);
 
+/*
+ * Pushes the function is_last_call(): true when its caller was called by the host itself,
+ * or has, by tail calls, taken the place of the function that was. May say false wrongly.
+ */
+void push_is_last_call(lua_State *L);
+
 static inline struct str str_of(const char *p, size_t n)
 {
     return (struct str){ p, n };

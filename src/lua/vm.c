@@ -78,6 +78,8 @@ static void set_paths(lua_State *L, const struct conf *conf)
     lua_setfield(L, -2, "data_dir");
     lua_pushstring(L, PACKAGE_VERSION);
     lua_setfield(L, -2, "version");
+    push_is_last_call(L);
+    lua_setfield(L, -2, "is_last_call");
     lua_setglobal(L, "weir_host"); /* taken away by weir.ffi */
 }
 

@@ -91,6 +91,8 @@ int weir_header_set(weir_req *req, int list, const char *name, size_t name_n, co
                     size_t value_n);
 int weir_header_add(weir_req *req, int list, const char *name, size_t name_n, const char *value,
                     size_t value_n);
+/* The value in decimal digits, without what is behind the point; below 0 it is 0. */
+int weir_header_set_number(weir_req *req, int list, const char *name, size_t name_n, double value);
 void weir_header_clear(weir_req *req, int list, const char *name, size_t n);
 
 /*

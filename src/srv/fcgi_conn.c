@@ -261,6 +261,9 @@ static void settle(struct fcgi_conn *c)
         deadline_clear(&s->idle_deadlines, &c->deadline);
         return;
     }
+    /* what was accepted is served: the front has sent, or is about to send, its request */
+    if (c->state == FCGI_CONN_OPEN && s->draining && !c->used)
+        return;
     if (c->state == FCGI_CONN_OPEN && s->draining)
         c->state = FCGI_CONN_LAST;
     if (c->state == FCGI_CONN_OPEN) {
@@ -295,6 +298,7 @@ static void flush(struct fcgi_conn *c)
     if (c->state == FCGI_CONN_CLOSED || c->write_wanted)
         return;
     loop_undefer(c->server->loop, &c->flush);
+    c->flush_count++;
     if (c->queued_bytes) {
         n = send(c->fd, c->out.p + c->out_sent, c->queued_bytes, MSG_NOSIGNAL);
         if (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {

@@ -32,6 +32,7 @@ struct fcgi_conn {
     unsigned stream_count;
     enum fcgi_conn_state state;
     int fd;
+    bool used;         /* a request has begun on it */
     bool watched;      /* read_event is initialised and was added once */
     bool reading;      /* read_event is added */
     bool write_wanted; /* write_event is added */
@@ -42,6 +43,7 @@ struct fcgi_conn {
     struct buf out;     /* from out_sent on: still to be written */
     size_t out_sent;
     size_t queued_bytes; /* out.n - out_sent */
+    unsigned flush_count; /* places in out are good until the next flush */
     struct event read_event, write_event;
     struct deadline deadline; /* idle or linger, by state */
     struct deferred flush;

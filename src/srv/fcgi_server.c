@@ -104,7 +104,8 @@ void fcgi_server_drain(struct fcgi_server *s, void (*on_idle)(struct fcgi_server
     s->on_idle = on_idle;
     for (c = LIST_FIRST(&s->conns); c; c = next) {
         next = LIST_NEXT(c, link);
-        fcgi_conn_finish(c);
+        if (c->used)
+            fcgi_conn_finish(c);
     }
     if (s->conn_count == 0)
         on_idle(s);

@@ -86,14 +86,23 @@ static void on_head(struct req *req)
     }
     /* the output buffer has no bound of its own: back-pressure bounds it */
     must(rc == 0 && fcgi_close_record(out, at) == 0);
+    st->head_at = at;
+    st->head_end = out->n;
+    st->head_flush = st->conn->flush_count;
     fcgi_conn_wrote(st->conn);
 }
 
 static void on_body(struct req *req, const char *p, size_t n)
 {
     struct fcgi_stream *st = stream_of(req);
+    struct buf *out = fcgi_conn_out(st->conn);
 
-    must(fcgi_put_stream(fcgi_conn_out(st->conn), FCGI_STDOUT, st->id, p, n) == 0);
+    /* mod_authnz_fcgi drops a refusal's body that is not in the head's own record */
+    if (st->head_flush == st->conn->flush_count && out->n == st->head_end &&
+        n <= FCGI_CONTENT_MAX - (st->head_end - st->head_at))
+        must(buf_add(out, p, n) == 0 && fcgi_close_record(out, st->head_at) == 0);
+    else
+        must(fcgi_put_stream(out, FCGI_STDOUT, st->id, p, n) == 0);
     fcgi_conn_wrote(st->conn);
 }
 
@@ -191,6 +200,7 @@ void fcgi_stream_begin(struct fcgi_conn *c, const struct fcgi_record *rec)
     struct fcgi_stream *st;
     struct req *req;
 
+    c->used = true;
     if (rec->role != FCGI_RESPONDER && rec->role != FCGI_AUTHORIZER) {
         refuse_begin(c, rec, 500, "this FastCGI role is not supported", FCGI_UNKNOWN_ROLE);
         return;
@@ -411,7 +421,8 @@ void fcgi_stream_fed(struct fcgi_stream *st)
     struct fcgi_server *s = st->conn->server;
     struct req *req = st->req;
 
-    if (st->state == FCGI_STREAM_BODY && (req->body_complete || body_announced(req))) {
+    if (st->state == FCGI_STREAM_BODY &&
+        (req->body_complete || st->blocked || body_announced(req))) {
         st->state = FCGI_STREAM_RUNNING;
         vm_run_request(s->vm, req);
         if (st->state == FCGI_STREAM_ENDED)

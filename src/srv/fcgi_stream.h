@@ -33,6 +33,8 @@ struct fcgi_stream {
     bool blocked;    /* its body is not welcome now */
     char *params;    /* in the arena */
     size_t params_n, params_cap;
+    size_t head_at, head_end; /* the record with the head, in the connection's out */
+    unsigned head_flush;      /* as long as flush_count is this */
     struct deadline deadline;
 };
 

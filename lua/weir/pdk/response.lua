@@ -13,6 +13,7 @@ local weir = require "weir.ffi"
 
 local C = weir.C
 local sv = weir.sv
+local is_last_call = weir.is_last_call
 local ffi_string = weir.ffi.string
 local band = require("bit").band
 
@@ -338,7 +339,10 @@ local function finish(ctx, status, body)
     ctx.exited = true
     ctx.exit_status = status
     ctx.exit_body = body
-    error(exit_value)
+    -- nothing of the handler is left to be skipped: an error would only cost time
+    if not is_last_call() then
+      error(exit_value)
+    end
   end
 end
 
@@ -413,7 +417,7 @@ function _M.exit(status, body, all)
   if content_type and not (all and names_content_type(all)) then
     C.weir_header_set(ctx.req, HEADERS, "Content-Type", 12, content_type, #content_type)
   end
-  finish(ctx, floor(status), text)
+  return finish(ctx, floor(status), text)
 end
 
 
@@ -488,7 +492,7 @@ function _M.error(status, message, all)
   else
     C.weir_header_set(ctx.req, HEADERS, "Content-Type", 12, content_type, #content_type)
   end
-  finish(ctx, status, text)
+  return finish(ctx, status, text)
 end
 
 
