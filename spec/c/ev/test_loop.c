@@ -120,6 +120,24 @@ static void deferred_calls_may_change_the_queue(void **state)
     assert_string_equal(the_order, "aab"); /* of the same turn */
 }
 
+static void note_and_defer_again(struct deferred *d)
+{
+    note(d);
+    if (strlen(the_order) < 3)
+        loop_defer(loop, d, note_and_defer_again);
+}
+
+static void a_deferred_call_may_defer_itself(void **state)
+{
+    struct thing a = { .name = "a" };
+
+    (void)state;
+    loop_defer(loop, &a.deferred, note_and_defer_again);
+    for (int i = 0; i < 3; i++)
+        loop_turn(loop, false);
+    assert_string_equal(the_order, "aaa");
+}
+
 /* ---- the dying */
 
 static void note_and_bury(struct deferred *d)
@@ -491,6 +509,7 @@ int main(void)
         TEST(deferred_calls_run_once_in_their_order),
         TEST(a_deferred_call_may_be_forgotten),
         TEST(deferred_calls_may_change_the_queue),
+        TEST(a_deferred_call_may_defer_itself),
         TEST(the_dying_go_after_the_deferred),
         TEST(the_dying_may_bury_and_be_freed),
         TEST(the_end_of_the_loop_frees_the_dying),

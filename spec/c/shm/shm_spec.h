@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "shm/region.h"
@@ -49,8 +50,10 @@ static inline pid_t spec_fork(int (*fn)(void *arg), void *arg)
     pid_t pid = fork();
 
     assert_int_not_equal(pid, -1);
-    if (pid == 0)
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         _exit(fn(arg));
+    }
     return pid;
 }
 

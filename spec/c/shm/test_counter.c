@@ -278,21 +278,26 @@ static void below_a_second(void **state)
 
 static void sliding_weighs_the_previous_window(void **state)
 {
+    static const int64_t WHATS[] = { PERIOD_MINUTE, -60000 };
     const int64_t start = NOW - NOW % 60000;
 
     (void)state;
-    charge(PERIOD_MINUTE, true, 100, start + 59999);
-    assert_near(slid(PERIOD_MINUTE, start + 60000), 100);
-    assert_near(slid(PERIOD_MINUTE, start + 75000), 75);
-    assert_near(slid(PERIOD_MINUTE, start + 119999), 100.0 / 60000);
-    assert_near(slid(PERIOD_MINUTE, start + 120000), 0);
-    assert_int_equal(admit(PERIOD_MINUTE, 100, true, 1, start + 60000), 0);
-    assert_int_equal(admit(PERIOD_MINUTE, 100, true, 25, start + 75000), 1);
-    assert_near(slid(PERIOD_MINUTE, start + 75000), 100);
-    assert_int_equal(admit(PERIOD_MINUTE, 100, true, 1, start + 75000), 0);
-    assert_near(slid(PERIOD_MINUTE, start + 120000), 25);
-    charge(PERIOD_MINUTE, true, 1, start + 180000);
-    assert_near(slid(PERIOD_MINUTE, start + 180000), 1);
+    for (size_t i = 0; i < ARRAY_LEN(WHATS); i++) {
+        int64_t what = WHATS[i];
+
+        charge(what, true, 100, start + 59999);
+        assert_near(slid(what, start + 60000), 100);
+        assert_near(slid(what, start + 75000), 75);
+        assert_near(slid(what, start + 119999), 100.0 / 60000);
+        assert_near(slid(what, start + 120000), 0);
+        assert_int_equal(admit(what, 100, true, 1, start + 60000), 0);
+        assert_int_equal(admit(what, 100, true, 25, start + 75000), 1);
+        assert_near(slid(what, start + 75000), 100);
+        assert_int_equal(admit(what, 100, true, 1, start + 75000), 0);
+        assert_near(slid(what, start + 120000), 25);
+        charge(what, true, 1, start + 180000);
+        assert_near(slid(what, start + 180000), 1);
+    }
 }
 
 static void sliding_over_months_of_unequal_length(void **state)

@@ -264,6 +264,29 @@ static void what_root_gave_to_its_user_root_finds_again(void **state)
     region_close(&r);
 }
 
+static int open_only(void *arg)
+{
+    struct region_options o = options(the_file, BYTES);
+    struct region r;
+
+    (void)arg;
+    return region_open(&r, &o, &e) ? 1 : 0;
+}
+
+static void who_is_making_it_is_waited_for(void **state)
+{
+    int fd = open(the_file, O_CREAT | O_RDWR, 0600), status;
+    pid_t waiter;
+
+    (void)state;
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    waiter = spec_fork(open_only, NULL);
+    usleep(30000);
+    assert_int_equal(waitpid(waiter, &status, WNOHANG), 0);
+    close(fd);
+    assert_int_equal(spec_wait(waiter), 0);
+}
+
 struct race {
     uint64_t go;
     uint64_t keys[16];
@@ -378,6 +401,7 @@ int main(void)
         TEST(what_cannot_be_is_refused_with_reasons),
         TEST(only_its_owner_and_root_are_trusted),
         TEST(what_root_gave_to_its_user_root_finds_again),
+        TEST(who_is_making_it_is_waited_for),
         TEST(many_make_it_at_once),
         TEST(makers_may_be_killed),
         TEST(memory_is_taken_when_it_is_used),
