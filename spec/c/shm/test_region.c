@@ -283,6 +283,7 @@ static void who_is_making_it_is_waited_for(void **state)
     waiter = spec_fork(open_only, NULL);
     usleep(30000);
     assert_int_equal(waitpid(waiter, &status, WNOHANG), 0);
+    assert_int_equal(flock(fd, LOCK_UN), 0); /* close is not enough: the child has it too */
     close(fd);
     assert_int_equal(spec_wait(waiter), 0);
 }
