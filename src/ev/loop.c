@@ -70,8 +70,8 @@ struct event_base *loop_base(struct loop *loop)
 struct evdns_base *loop_dns(struct loop *loop)
 {
     if (!loop->dns)
-        loop->dns = evdns_base_new(loop->base,
-                                   EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+        loop->dns = evdns_base_new(loop->base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
+                                                   EVDNS_BASE_DISABLE_WHEN_INACTIVE);
     return loop->dns;
 }
 

@@ -17,10 +17,10 @@ enum op_state {
 
 struct op {
     enum op_state state;
-    int code;                             /* 0, or an err_code: valid when done */
+    int code;                               /* 0, or an err_code: valid when done */
     void (*done)(struct op *op, void *arg); /* called once, by op_finish; may free the op */
     void *arg;
-    void (*cancel)(struct op *op);        /* set by the maker; stops the work, never calls done */
+    void (*cancel)(struct op *op); /* set by the maker; stops the work, never calls done */
 };
 
 static inline void op_init(struct op *op, void (*cancel)(struct op *op))

@@ -13,10 +13,10 @@ struct counter_table;
 struct vm;
 
 struct vm_args {
-    struct loop *loop;             /* NULL for commands: nothing may wait then */
+    struct loop *loop; /* NULL for commands: nothing may wait then */
     const struct conf *conf;
     struct counter_table *counters; /* NULL for commands */
-    unsigned worker_id;            /* 0 for commands */
+    unsigned worker_id;             /* 0 for commands */
 };
 
 /*

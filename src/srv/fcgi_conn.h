@@ -42,7 +42,7 @@ struct fcgi_conn {
     struct buf values;  /* names of an FCGI_GET_VALUES that comes in pieces */
     struct buf out;     /* from out_sent on: still to be written */
     size_t out_sent;
-    size_t queued_bytes; /* out.n - out_sent */
+    size_t queued_bytes;  /* out.n - out_sent */
     unsigned flush_count; /* places in out are good until the next flush */
     struct event read_event, write_event;
     struct deadline deadline; /* idle or linger, by state */
