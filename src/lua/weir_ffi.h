@@ -17,12 +17,7 @@ typedef struct weir_str {
 typedef struct weir_req weir_req;
 typedef struct weir_re weir_re;
 
-enum {
-    WEIR_ABI = 1,
-    WEIR_NONE = -100,
-    WEIR_WAIT = -101,
-    WEIR_AGAIN = -102
-};
+enum { WEIR_ABI = 1, WEIR_NONE = -100, WEIR_WAIT = -101, WEIR_AGAIN = -102 };
 
 int weir_abi(void);
 const char *weir_strerror(int code);
@@ -77,16 +72,13 @@ enum {
 double weir_req_number(const weir_req *req, int what);
 
 /* Header lists: of the request, of the response, of the upstream's response. */
-enum {
-    WEIR_HEADERS_REQUEST,
-    WEIR_HEADERS_RESPONSE,
-    WEIR_HEADERS_UPSTREAM
-};
+enum { WEIR_HEADERS_REQUEST, WEIR_HEADERS_RESPONSE, WEIR_HEADERS_UPSTREAM };
 /* The first value; WEIR_NONE when there is no such header. */
 int weir_header_get(const weir_req *req, int list, const char *name, size_t n, weir_str *value);
 /* The i-th field (from 0); WEIR_NONE behind the last. */
 int weir_header_at(const weir_req *req, int list, int i, weir_str *name, weir_str *value);
-/* Replaces, appends, removes; the bytes are copied. -2 when name or value hold what HTTP forbids. */
+/* Replaces, appends, removes; the bytes are copied. -2 when name or value hold what HTTP forbids.
+ */
 int weir_header_set(weir_req *req, int list, const char *name, size_t name_n, const char *value,
                     size_t value_n);
 int weir_header_add(weir_req *req, int list, const char *name, size_t name_n, const char *value,
@@ -112,7 +104,8 @@ void weir_resp_set_source(weir_req *req, int source);
 void weir_resp_set_length(weir_req *req, double bytes);
 /* Commits status and headers. */
 void weir_resp_head(weir_req *req);
-/* Sends body bytes. 0, or WEIR_WAIT when so much is queued that the caller must wait (they are sent). */
+/* Sends body bytes. 0, or WEIR_WAIT when so much is queued that the caller must wait (they are
+ * sent). */
 int weir_resp_body(weir_req *req, const char *p, size_t n);
 void weir_resp_end(weir_req *req);
 /* The body broke off: the front is shown it as far as it can be. weir_resp_end follows. */
