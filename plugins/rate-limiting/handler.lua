@@ -42,22 +42,9 @@ local RateLimiting = {
 local prepared = setmetatable({}, { __mode = "k" })
 
 
--- The texts of small numbers: made once, not for each request.
-local SMALL = 10000
-local small = {}
-
-
 -- Decimal digits; tostring would write large numbers as 1e+15.
 local function text_of(n)
-  local text = small[n]
-  if text then
-    return text
-  end
-  text = n < 1e14 and tostring(n) or format("%.0f", n)
-  if n < SMALL and floor(n) == n then
-    small[n] = text
-  end
-  return text
+  return n < 1e14 and tostring(n) or format("%.0f", n)
 end
 
 
@@ -136,28 +123,40 @@ local function choose(shown, used, reset_ms, granted)
 end
 
 
-local function set_header(req, name, text)
+local function set_text(req, name, text)
   C.weir_header_set(req, RESPONSE, name, #name, text, #text)
+end
+
+
+local function set_number(req, name, n)
+  C.weir_header_set_number(req, RESPONSE, name, #name, n)
+end
+
+
+-- The two headers of each window from number i on. No loop: with one window it would be
+-- left at once each time, and the JIT would give up on what it stands in.
+local function set_windows(req, shown, used, charged, i)
+  local window = shown[i]
+  if not window then
+    return
+  end
+  set_text(req, window.limit_header, window.limit_text)
+  set_number(req, window.remaining_header, remaining(window.limit, used[i - 1] + charged))
+  return set_windows(req, shown, used, charged, i + 1)
 end
 
 
 local function set_headers(req, shown, used, reset_ms, granted)
   local charged = granted and 1 or 0
-  local n = #shown
-  for i = 1, n do
-    local window = shown[i]
-    set_header(req, window.limit_header, window.limit_text)
-    set_header(req, window.remaining_header,
-               text_of(remaining(window.limit, used[i - 1] + charged)))
-  end
-  local i = n > 1 and choose(shown, used, reset_ms, granted) or 0
+  local i = #shown > 1 and choose(shown, used, reset_ms, granted) or 0
   local window = shown[i + 1]
-  local reset = text_of(seconds(reset_ms[i]))
-  set_header(req, "RateLimit-Limit", window.limit_text)
-  set_header(req, "RateLimit-Remaining", text_of(remaining(window.limit, used[i] + charged)))
-  set_header(req, "RateLimit-Reset", reset)
+  local reset_s = seconds(reset_ms[i])
+  set_windows(req, shown, used, charged, 1)
+  set_text(req, "RateLimit-Limit", window.limit_text)
+  set_number(req, "RateLimit-Remaining", remaining(window.limit, used[i] + charged))
+  set_number(req, "RateLimit-Reset", reset_s)
   if not granted then
-    set_header(req, "Retry-After", reset)
+    set_number(req, "Retry-After", reset_s)
   end
 end
 

@@ -174,9 +174,15 @@ end
 -- The example will cause a line of level warn or above that matches. It must come, and that
 -- many times at most; "any" allows any number, "maybe" none too.
 function weir:expect_log(pattern, times)
+  local number = type(times) == "number" and times or times == nil and 1 or nil
+  for _, want in ipairs(self.expected) do
+    if want.pattern == pattern then -- an example that is repeated
+      want.times = number and want.times and want.times + number
+      return
+    end
+  end
   self.expected[#self.expected + 1] = {
-    pattern = pattern, seen = 0, optional = times == "maybe",
-    times = type(times) == "number" and times or times == nil and 1 or nil,
+    pattern = pattern, seen = 0, optional = times == "maybe", times = number,
   }
 end
 
