@@ -10,10 +10,15 @@
 #include "lua/co.h"
 #include "lua/internal.h"
 #include "req/req.h"
+#include <errno.h>
 #include <lauxlib.h>
+#include <limits.h>
 #include <luajit.h>
 #include <lualib.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* The text of weir_ffi.h, for ffi.cdef: what C compiled is what Lua declares. */
 __asm__(".pushsection .rodata\n"
@@ -90,10 +95,26 @@ static int ref_field(lua_State *L, const char *name)
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* What Lua says of a file that it cannot read would not help anybody. */
+static int find_lua_half(struct err *e)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/lua/weir/boot.lua", data_dir());
+    if (access(path, R_OK) == 0)
+        return 0;
+    return err_set(e, ERR_LUA,
+                   "cannot read %s: %s; weir's own files must be installed, or named by "
+                   "WEIR_DATA_DIR, where the user of the workers may read them",
+                   path, strerror(errno));
+}
+
 static int load_boot(struct vm *vm, struct err *e)
 {
     lua_State *L = vm->L;
 
+    if (find_lua_half(e) < 0)
+        return e->code;
     lua_getglobal(L, "require");
     lua_pushliteral(L, "weir.boot");
     if (call(L, 1, e) < 0)
