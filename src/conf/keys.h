@@ -26,8 +26,9 @@
 
 /*
  * X(kind, name, default, least, most, reload, help); the bounds are in the
- * member's unit. reload 0: the key is read at a start only. {prefix} and
- * {datadir} in a value stand for the key prefix and for weir's share directory.
+ * member's unit. reload 0: the key is read at a start only. In a value {prefix}
+ * stands for the key prefix, {datadir} for weir's share directory, {sysconfdir}
+ * for the directory of configuration that weir was built for, such as /etc.
  */
 /* clang-format off */
 #define CONF_KEYS(X) \
@@ -47,13 +48,13 @@
       "How many connections may wait to be accepted; at least 1024 is wise, a full backlog is an error page at once.") \
     X(COUNT, workers, "auto", 1, 256, 1, \
       "How many worker processes serve requests; auto: one for each processor.") \
-    X(PATHS, plugin_dir, "{datadir}/plugins,/etc/weir/plugins", 0, 0, 1, \
+    X(PATHS, plugin_dir, "{datadir}/plugins,{sysconfdir}/weir/plugins", 0, 0, 1, \
       "The directories that plugins are looked for in; the first that has a name wins.") \
     X(LIST, plugins, "all", 0, 0, 1, \
       "The plugins that may be used: all that are found, bundled (those that came with weir), names, or off.") \
     X(TEXT, lua_package_path, "", 0, 0, 1, \
       "Further patterns for Lua's require, in front of weir's own, separated by semicolons.") \
-    X(PATH, declarative_config, "/etc/weir/weir.yml", 0, 0, 1, \
+    X(PATH, declarative_config, "{sysconfdir}/weir/weir.yml", 0, 0, 1, \
       "The declarative configuration: services, routes and plugins; off for none.") \
     X(LEVEL, log_level, "notice", 0, 0, 1, \
       "The least level that is logged: emerg, alert, crit, error, warn, notice, info or debug.") \
@@ -144,7 +145,7 @@ enum conf_key_index {
 
 /* One key's value as it was written, and where. */
 struct conf_value {
-    const char *text; /* {prefix} and {datadir} are filled in */
+    const char *text; /* {prefix} and the like are filled in */
     const char
         *origin; /* "/etc/weir/weir.conf:12", "WEIR_USER", "command line"; NULL: the default */
 };

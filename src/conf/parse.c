@@ -13,10 +13,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#ifndef PKGDATADIR
-#define PKGDATADIR "/usr/share/weir"
-#endif
-
 #define FILE_MAX_BYTES (1 << 20)
 #define LINE_MAX_BYTES 65536
 #define VALUE_MAX_BYTES 131072 /* with {prefix} filled in */
@@ -169,6 +165,7 @@ static int expand(struct conf *c, enum conf_key_index index, struct err *e)
     } known[] = {
         { STR("{prefix}"), str_from(c->prefix) },
         { STR("{datadir}"), STR(PKGDATADIR) },
+        { STR("{sysconfdir}"), STR(SYSCONFDIR) },
     };
     struct str rest = str_from(c->values[index].text);
     struct buf out = { .max_bytes = VALUE_MAX_BYTES };

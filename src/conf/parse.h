@@ -13,7 +13,8 @@ struct conf_override {
     const char *key, *value;
 };
 
-#define CONF_DEFAULT_PATH "/etc/weir/weir.conf"
+/* Where `make install` has put it. */
+#define CONF_DEFAULT_PATH SYSCONFDIR "/weir/weir.conf"
 #define CONF_ENV_PREFIX "WEIR_"
 
 /*

@@ -128,6 +128,12 @@ static void test_prefix_is_filled_in(void **state)
     assert_string_equal(c->pid_file, "/p/weir.pid");
     assert_null(strstr(c->plugin_dir.items[0], "{"));
     conf_free(c);
+    /* what `make install` brings is found without a word in weir.conf */
+    c = good("");
+    assert_string_equal(c->declarative_config, SYSCONFDIR "/weir/weir.yml");
+    assert_string_equal(c->plugin_dir.items[1], SYSCONFDIR "/weir/plugins");
+    assert_string_equal(CONF_DEFAULT_PATH, SYSCONFDIR "/weir/weir.conf");
+    conf_free(c);
 }
 
 static void test_messages(void **state)
