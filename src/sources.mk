@@ -60,6 +60,7 @@ WEIR_SOURCES = \
 	src/srv/state.c \
 	src/srv/status.c \
 	src/srv/upgrade.c \
+	src/srv/watchdog.c \
 	src/srv/worker.c \
 	src/wire/cgi.c \
 	src/wire/cgi_head.c \

@@ -18,6 +18,7 @@ WEIR_C_SPECS = \
 	spec/c/shm/test_stats.c \
 	spec/c/srv/test_listen.c \
 	spec/c/srv/test_pidfile.c \
+	spec/c/srv/test_watchdog.c \
 	spec/c/wire/test_cgi.c \
 	spec/c/wire/test_fcgi.c \
 	spec/c/wire/test_headers.c \

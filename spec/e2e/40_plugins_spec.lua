@@ -5,8 +5,10 @@ local env = require "lib.env"
 local fcgi = require "lib.fcgi"
 local limits = require "lib.limits"
 local net = require "lib.net"
+local proc = require "lib.proc"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
+local signal = require "posix.signal"
 
 local GREETER = [[
 local greeter = { PRIORITY = 500, VERSION = "1.0.0" }
@@ -32,6 +34,9 @@ services:
     routes: [ { name: all, paths: [ / ], strip_path: false } ]
     plugins: PLUGINS
 ]]
+
+local LOOPING = GREETER:gsub("kong.service.request.set_header",
+  "if kong.request.get_path() == '/loop' then while true do end end %0")
 
 describe("a plugin of the site", function()
   local e, service, w
@@ -150,8 +155,7 @@ describe("a plugin of the site", function()
   it("that loops for ever takes down its own worker, which comes back", function()
     w:write_conf({ plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins"), workers = 2,
                    heartbeat_timeout = "1s" })
-    weir.write_plugin(e, "greeter", GREETER:gsub("kong.service.request.set_header",
-      "if kong.request.get_path() == '/loop' then while true do end end %0"), FIELDS)
+    weir.write_plugin(e, "greeter", LOOPING, FIELDS)
     w:write_yml(yml("[ { name: greeter, config: { text: hello } } ]"))
     assert(w:reload())
     net.sleep(0.3)
@@ -182,6 +186,55 @@ describe("a plugin of the site", function()
     assert.equal(1, kept)
     w:expect_log("heartbeat_timeout", 1)
     w:expect_log("died by signal")
+  end)
+
+  -- Sends the worker at the address into its loop; the connection, to be closed.
+  local function send_into_loop(address)
+    local c = assert(fcgi.connect(address))
+    assert(c:send(fcgi.request({ params = { REQUEST_URI = "/loop" } })))
+    net.sleep(0.1)
+    return c
+  end
+
+  local function assert_nobody_left(name)
+    assert(net.wait_until(10, function()
+      return #proc.belonging_to(name) == 0
+    end), "a worker loops for ever")
+  end
+
+  it("that loops for ever ends its worker also when the master was killed", function()
+    w:write_conf({ plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins"), workers = 1,
+                   heartbeat_timeout = "1s" })
+    weir.write_plugin(e, "greeter", LOOPING, FIELDS)
+    w:write_yml(yml("[ { name: greeter, config: { text: hello } } ]"))
+    assert(w:reload())
+    local c = send_into_loop(w.unix)
+    signal.kill(w.master, signal.SIGKILL)
+    assert_nobody_left(w.conf_path)
+    c:close()
+    w:expect_log("twice the heartbeat_timeout")
+    w.proc:wait(5)
+    w.proc = nil
+  end)
+
+  it("that loops for ever ends a process that a web server has spawned", function()
+    weir.write_plugin(e, "greeter", LOOPING, FIELDS)
+    local spawned = weir.new(e, {
+      name = "spawned", yml = yml("[ { name: greeter, config: { text: hello } } ]"),
+      conf = { fastcgi_listen = "stdin", heartbeat_timeout = "500ms",
+               plugin_dir = e:path("plugins") },
+    })
+    local vars = weir.mode_environment()
+    vars.WEIR_SPEC_DIR = e.dir
+    local p = e:spawn({ "spawn-fcgi", "-n", "-s", spawned.socket, "-M", "0666", "--", weir.bin,
+                        "-c", spawned.conf_path }, { env = vars })
+    assert(env.wait_listening(spawned.unix, p), e:read("log/spawn-fcgi.out"))
+    local c = send_into_loop(spawned.unix)
+    p:wait(10)
+    assert.equal("killed", p.status)
+    assert.equal(signal.SIGALRM, p.code)
+    c:close()
+    spawned:expect_log("twice the heartbeat_timeout")
   end)
 
   it("may be one of those that came with weir", function()

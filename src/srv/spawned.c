@@ -1,7 +1,8 @@
 /*
  * See spawned.h. The web server supervises the process: there is no pid file,
- * no heartbeat, and nothing is removed at the end, since other processes of the
- * same instance may live.
+ * the worker's own watchdog stands in for the master's heartbeat check, and
+ * nothing is removed at the end, since other processes of the same instance may
+ * live.
  */
 #include "srv/spawned.h"
 #include "base/log.h"

@@ -14,10 +14,14 @@
 #include "srv/fcgi_server.h"
 #include "srv/notify.h"
 #include "srv/shared.h"
+#include "srv/watchdog.h"
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Loading everything must not take longer; the master gives up sooner. */
+#define START_MAX_MS 60000
 
 struct worker {
     const struct worker_args *args;
@@ -37,14 +41,18 @@ static void on_acceptable(int fd, short what, void *arg)
     fcgi_server_accept(&w->server, fd);
 }
 
-static void on_beat(int fd, short what, void *arg)
+static void beat(struct worker *w)
 {
-    struct worker *w = arg;
-
-    (void)fd;
-    (void)what;
     w->stats->in_flight = req_count();
     stats_beat(w->stats, clock_mono_ms());
+    watchdog_arm(2 * w->args->conf->heartbeat_timeout_ms);
+}
+
+static void on_beat(int fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    beat(arg);
 }
 
 static void stop_accepting(struct worker *w)
@@ -190,6 +198,7 @@ int worker_main(const struct worker_args *args)
 
     snprintf(name, sizeof name, "worker %u", args->number);
     log_set_name(name);
+    watchdog_arm(START_MAX_MS);
     if (open_worker(&w, &e) < 0) {
         notify_failed(args->notify_fd, e.text);
         return 1;
@@ -198,8 +207,10 @@ int worker_main(const struct worker_args *args)
     vm_start(w.vm);
     add_events(&w);
     notify_ready(args->notify_fd);
+    beat(&w);
     loop_run(w.loop);
     close_worker(&w);
+    watchdog_arm(0);
     return 0;
 }
 

@@ -27,7 +27,8 @@ struct worker_args {
  * own, as the user that weir runs as. It must
  *   - call notify_ready(args->notify_fd) once it accepts, or notify_failed and return 1
  *     (srv/notify.h; both take -1);
- *   - beat in its slot of the statistics, at least every quarter of heartbeat_timeout;
+ *   - beat in its slot of the statistics, at least every quarter of heartbeat_timeout, and end
+ *     by itself when it could not for twice that time;
  *   - handle SIGQUIT: stop accepting, serve what is in flight until drain_timeout, return 0;
  *     SIGTERM: return 0 at once; SIGUSR1: open the logs again.
  * At entry these have their default action, SIGINT, SIGHUP, SIGUSR2 and SIGPIPE are ignored, and
