@@ -22,6 +22,7 @@ WEIR_SOURCES = \
 	src/lua/ffi_re.c \
 	src/lua/ffi_req.c \
 	src/lua/ffi_upstream.c \
+	src/lua/forwarded.c \
 	src/lua/last_call.c \
 	src/lua/vm.c \
 	src/peer/addr.c \

@@ -10,11 +10,10 @@ local wait = require "weir.wait"
 local weir = require "weir.ffi"
 
 local C, sv, str, ffi = weir.C, weir.sv, weir.str, weir.ffi
-local concat, tostring = table.concat, tostring
+local concat, setmetatable = table.concat, setmetatable
 local ffi_string = ffi.string
 
-local REQUEST = C.WEIR_HEADERS_REQUEST
-local VIA = "1.1 weir/" .. weir.version
+local WAIT = weir.WAIT
 local NO_ADDRESS, TIMEOUT = -1, -5
 local SOURCE_SERVICE = 3
 
@@ -27,64 +26,41 @@ local function get(req, what)
 end
 
 
-local function header(req, name)
-  if C.weir_header_get(req, REQUEST, name, #name, sv) == 0 then
-    return str(sv[0])
-  end
-  return nil
-end
-
-
-local function set_header(req, name, value)
-  C.weir_header_set(req, REQUEST, name, #name, value, #value)
-end
-
-
--- X-Forwarded-*: what a trusted peer said stays, everybody else is overruled.
-local function set_forwarded(ctx, req, match)
-  local peer = real_ip.peer(ctx)
-  local trusted = real_ip.is_trusted(ctx)
-  local so_far = header(req, "X-Forwarded-For")
-  local host = get(req, C.WEIR_REQ_HOST):match("^(.-):?%d*$")
-  local function own(name, value)
-    if value and not (trusted and header(req, name)) then
-      set_header(req, name, value)
-    end
-  end
-
-  set_header(req, "X-Forwarded-For", so_far and so_far .. ", " .. peer or peer)
-  own("X-Forwarded-Proto", get(req, C.WEIR_REQ_SCHEME))
-  own("X-Forwarded-Host", host)
-  own("X-Forwarded-Port", tostring(C.weir_req_number(req, C.WEIR_REQ_SERVER_PORT)))
-  own("X-Forwarded-Path", get(req, C.WEIR_REQ_RAW_PATH))
-  if match.strip and match.prefix and match.prefix ~= "/" then
-    own("X-Forwarded-Prefix", match.prefix)
-  elseif not trusted then
-    C.weir_header_clear(req, REQUEST, "X-Forwarded-Prefix", 18)
-  end
-  set_header(req, "X-Real-IP", real_ip.address(ctx))
-end
+-- The Host field of services, by service: those of a plan that is gone go with it.
+local host_fields = setmetatable({}, { __mode = "k" })
 
 
 local function service_host(service)
-  if service.port == 80 then
-    return service.host
+  local host = host_fields[service]
+
+  if not host then
+    host = service.port == 80 and service.host or service.host .. ":" .. service.port
+    host_fields[service] = host
   end
-  return service.host .. ":" .. service.port
+  return host
 end
 
 
-local function set_headers(ctx, req, match)
-  local via = header(req, "Via")
+local function host_field(ctx, req, match)
+  local own = ctx.upstream
 
-  set_forwarded(ctx, req, match)
-  set_header(req, "Via", via and via .. ", " .. VIA or VIA)
-  set_header(req, "X-Kong-Request-Id", get(req, C.WEIR_REQ_ID))
-  if ctx.upstream and ctx.upstream.host_header then
-    set_header(req, "Host", ctx.upstream.host_header)
-  elseif not match.route.preserve_host then
-    set_header(req, "Host", service_host(match.service))
+  if own and own.host_header then
+    return own.host_header
   end
+  return match.route.preserve_host and get(req, C.WEIR_REQ_HOST) or service_host(match.service)
+end
+
+
+-- What the upstream is told of the client; see weir_ffi.h.
+local function describe(ctx, req, match)
+  local host, client = host_field(ctx, req, match), real_ip.address(ctx)
+  local prefix = match.strip and match.prefix or ""
+
+  if prefix == "/" then
+    prefix = ""
+  end
+  C.weir_upstream_describe(req, host, #host, real_ip.is_trusted(ctx) and 1 or 0,
+                           client, #client, prefix, #prefix)
 end
 
 
@@ -95,7 +71,7 @@ local function target_of(ctx, req, match)
                upstream_path.build(match.service, match.route, match, get(req, C.WEIR_REQ_PATH))
   local query = get(req, C.WEIR_REQ_QUERY)
 
-  return query == "" and path or concat({ path, "?", query })
+  return query == "" and path or path .. "?" .. query
 end
 
 
@@ -116,37 +92,47 @@ local function failed(ctx, rc)
 end
 
 
--- Sends the request to its service and waits for the answer's head. The answer,
--- or what is said instead of it, lies in ctx and C when this returns.
-function _M.proxy(ctx, match)
-  local req, service, own = ctx.req, match.service, ctx.upstream
+local function start(ctx, req, match)
+  local service, own = match.service, ctx.upstream
   local target = target_of(ctx, req, match)
-  ctx.upstream_uri = target
-
   local host = own and own.host or service.host
   local port = own and own.port or service.port
 
-  set_headers(ctx, req, match)
+  ctx.upstream_uri = target
+  describe(ctx, req, match)
+  return C.weir_upstream_start(req, host, #host, port, target, #target,
+                               own and own.retries or service.retries,
+                               own and own.connect_timeout or service.connect_timeout,
+                               own and own.write_timeout or service.write_timeout,
+                               own and own.read_timeout or service.read_timeout)
+end
 
-  local rc = C.weir_upstream_start(req, host, #host, port, target, #target,
-                                   own and own.retries or service.retries,
-                                   own and own.connect_timeout or service.connect_timeout,
-                                   own and own.write_timeout or service.write_timeout,
-                                   own and own.read_timeout or service.read_timeout)
 
-  if rc == C.WEIR_WAIT then
-    wait()
+-- A function of its own, as what stands behind a wait is not compiled otherwise.
+local function take(ctx, req, rc)
+  if rc == WAIT then
     rc = C.weir_upstream_result(req)
   end
-  if rc < 0 then
-    if C.weir_req_number(req, C.WEIR_REQ_ABORTED) == 0 then
-      failed(ctx, rc)
-    end
-    return
+  if rc >= 0 then
+    C.weir_upstream_accept(req)
+    C.weir_resp_set_source(req, SOURCE_SERVICE)
+    ctx.proxied = true
+  elseif C.weir_req_number(req, C.WEIR_REQ_ABORTED) == 0 then
+    failed(ctx, rc)
   end
-  C.weir_upstream_accept(req)
-  C.weir_resp_set_source(req, SOURCE_SERVICE)
-  ctx.proxied = true
+end
+
+
+-- Sends the request to its service and waits for the answer's head. The answer,
+-- or what is said instead of it, lies in ctx and C when this returns.
+function _M.proxy(ctx, match)
+  local req = ctx.req
+  local rc = start(ctx, req, match)
+
+  if rc == WAIT then
+    wait()
+  end
+  take(ctx, req, rc)
 end
 
 

@@ -1,19 +1,23 @@
 -- The path that a service is asked for: the service's own path joined with
 -- the request's, in the two ways that routes know (path_handling v0 and v1).
 
-local byte, find, sub = string.byte, string.find, string.sub
+local byte, sub = string.byte, string.sub
 
-local SLASH = 47
+local SLASH, DOT = 47, 46
 
 local _M = {}
 
 -- The rest behind a stripped prefix must not climb out of the service's path.
 local function without_dots(rest)
-  if rest == "." or rest == ".." then
+  if byte(rest) ~= DOT then
+    return rest
+  end
+  local behind = byte(rest, 2) == DOT and 3 or 2
+  local next_byte = byte(rest, behind)
+  if next_byte == nil then
     return ""
   end
-  local _, stop = find(rest, "^%.%.?/")
-  return stop and sub(rest, stop + 1) or rest
+  return next_byte == SLASH and sub(rest, behind + 1) or rest
 end
 
 local function strip_v0(base, path, rest)
@@ -33,6 +37,9 @@ local function strip_v0(base, path, rest)
 end
 
 local function keep_v0(base, path)
+  if base == "/" then
+    return path
+  end
   if byte(base, -1) == SLASH then
     return base .. sub(path, 2)
   end

@@ -7,6 +7,7 @@ WEIR_C_SPECS = \
 	spec/c/conf/test_parse.c \
 	spec/c/ev/test_loop.c \
 	spec/c/lua/test_exchange.c \
+	spec/c/lua/test_forwarded.c \
 	spec/c/peer/test_http.c \
 	spec/c/peer/test_http_nginx.c \
 	spec/c/peer/test_resolve.c \

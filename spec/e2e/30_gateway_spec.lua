@@ -113,6 +113,18 @@ describe("the gateway", function()
       assert.matches("\r\nX%-Kong%-Request%-Id: %x+\r\n", seen)
     end)
 
+    it("says who asked whatever Connection names", function()
+      local seen = ask("/headers", {
+        REMOTE_ADDR = "192.0.2.7", HTTP_HOST = "192.0.2.1:8080",
+        HTTP_X_FORWARDED_FOR = "198.51.100.1",
+        HTTP_CONNECTION = "X-Forwarded-For, X-Real-IP, Via, X-Kong-Request-Id" }).body
+      assert.matches("\r\nX%-Forwarded%-For: 192.0.2.7\r\n", seen)
+      assert.matches("\r\nX%-Real%-IP: 192.0.2.7\r\n", seen)
+      assert.matches("\r\nX%-Forwarded%-Host: 192.0.2.1\r\n", seen)
+      assert.matches("\r\nVia: 1.1 weir/", seen)
+      assert.matches("\r\nX%-Kong%-Request%-Id: %x+\r\n", seen)
+    end)
+
     it("leaves hop-by-hop headers and traps behind", function()
       local seen = ask("/headers", {
         HTTP_CONNECTION = "keep-alive, X-Private", HTTP_X_PRIVATE = "1", HTTP_KEEP_ALIVE = "5",

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "conf/keys.h"
 #include "ev/op.h"
+#include "lua/forwarded.h"
 #include "peer/http.h"
 #include "req/req.h"
 #include "wire/hop.h"
@@ -18,7 +19,8 @@ struct exchange {
     struct deferred start;
     struct req *req;
     struct exchange_params params;
-    struct str host; /* the Host field */
+    struct str host;        /* the Host field; empty until it is known */
+    struct headers headers; /* that go out */
     enum http1_framing framing;
     uint64_t content_length;
     size_t lent_bytes; /* of the piece that exchange_read gave last */
@@ -150,7 +152,7 @@ static int put_head(struct http_exchange *x, struct buf *out, struct err *e)
         .method = ex->req->method,
         .target = ex->params.target,
         .host = ex->host,
-        .headers = &ex->req->headers,
+        .headers = &ex->headers,
         .framing = ex->framing,
         .content_length = ex->content_length,
     };
@@ -293,7 +295,7 @@ static void on_request_end(void *arg)
     http_close(&ex->http);
 }
 
-/* The Host field that Lua has set; without one, the upstream's own name. */
+/* The request's own Host; without one, the upstream's name. */
 static struct str host_field(struct req *req, const struct exchange_params *p)
 {
     const struct str *host = headers_get(&req->headers, STR("Host"));
@@ -307,14 +309,8 @@ static struct str host_field(struct req *req, const struct exchange_params *p)
     return arena_printf(&req->arena, "%.*s:%u", STR_ARG(p->host), p->port);
 }
 
-static struct op *begin_wait(struct exchange *ex)
-{
-    op_init(&ex->op, on_cancel);
-    op_start(&ex->op);
-    return &ex->op;
-}
-
-struct op *exchange_start(struct req *req, const struct exchange_params *p)
+/* The request's exchange, in the state before its start. */
+static struct exchange *prepare(struct req *req)
 {
     struct exchange *ex = req->exchange;
 
@@ -324,10 +320,36 @@ struct op *exchange_start(struct req *req, const struct exchange_params *p)
         ex = req->exchange = arena_alloc(&req->arena, sizeof *ex);
         arena_on_reset(&req->arena, on_request_end, ex);
     }
-    *ex = (struct exchange){ .req = req, .params = *p };
+    *ex = (struct exchange){ .req = req, .headers = req->headers };
+    return ex;
+}
+
+static struct op *begin_wait(struct exchange *ex)
+{
+    op_init(&ex->op, on_cancel);
+    op_start(&ex->op);
+    return &ex->op;
+}
+
+void exchange_describe(struct req *req, struct str host, const struct forwarded *f)
+{
+    struct exchange *ex = prepare(req);
+
+    ex->host = arena_str(&req->arena, host);
+    ex->headers = forwarded_headers(req, f);
+}
+
+struct op *exchange_start(struct req *req, const struct exchange_params *p)
+{
+    struct exchange *ex = req->exchange;
+
+    if (!ex || ex->op.state != OP_IDLE)
+        ex = prepare(req);
+    ex->params = *p;
     ex->params.host = arena_str(&req->arena, p->host);
     ex->params.target = arena_str(&req->arena, p->target);
-    ex->host = host_field(req, &ex->params);
+    if (!ex->host.n)
+        ex->host = host_field(req, &ex->params);
     http_exchange_init(&ex->http, the_exchanges.client, &req->arena, &HANDLERS, ex);
     ex->http.op.done = on_head;
     ex->http.op.arg = ex;

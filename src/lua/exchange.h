@@ -10,6 +10,7 @@
 #include "base/weir.h"
 
 struct conf;
+struct forwarded;
 struct headers;
 
 /* Once per worker: the client with its pool of connections. */
@@ -17,6 +18,12 @@ void exchange_init(struct loop *loop, const struct conf *conf);
 
 /* Closes the idle connections. No request may be left. */
 void exchange_fini(void);
+
+/*
+ * Before exchange_start, with no wait between: what the upstream is told of the client, and the
+ * Host field (empty: the upstream's own name). Without it the request's headers go out as they are.
+ */
+void exchange_describe(struct req *req, struct str host_field, const struct forwarded *f);
 
 struct exchange_params {
     struct str host, target; /* copied */

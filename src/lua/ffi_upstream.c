@@ -5,6 +5,7 @@
 #include "ev/op.h"
 #include "lua/co.h"
 #include "lua/exchange.h"
+#include "lua/forwarded.h"
 #include "lua/internal.h"
 
 static struct req *req_of(weir_req *r)
@@ -16,6 +17,17 @@ static int wait_for(struct op *op)
 {
     co_wait(op);
     return WEIR_WAIT;
+}
+
+void weir_upstream_describe(weir_req *r, const char *host, size_t host_n, int trusted,
+                            const char *client, size_t client_n, const char *prefix,
+                            size_t prefix_n)
+{
+    struct forwarded f = { .trusted = trusted,
+                           .client_ip = str_of(client, client_n),
+                           .prefix = str_of(prefix, prefix_n) };
+
+    exchange_describe(req_of(r), str_of(host, host_n), &f);
 }
 
 int weir_upstream_start(weir_req *r, const char *host, size_t host_n, int port, const char *target,

@@ -118,6 +118,14 @@ void weir_req_done(weir_req *req);
 /* ---- the upstream ---- */
 
 /*
+ * Right before weir_upstream_start: the Host field, and what the upstream is told of the client:
+ * X-Forwarded-* (what the peer says of itself stays if it is trusted), the client's address after
+ * real-ip processing, the part of the path that the route strips (or ""). The bytes are copied.
+ */
+void weir_upstream_describe(weir_req *req, const char *host, size_t host_n, int trusted,
+                            const char *client, size_t client_n, const char *prefix,
+                            size_t prefix_n);
+/*
  * Sends the request to an upstream: host (name or address) and port, the
  * request target (path and query as they go on the wire), timeouts in ms.
  * retries: how often a connection may be tried again. Always WEIR_WAIT or an
