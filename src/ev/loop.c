@@ -171,19 +171,20 @@ void deadline_queue_fini(struct deadline_queue *q)
 
 void deadline_set(struct deadline_queue *q, struct deadline *d)
 {
-    deadline_clear(q, d);
+    if (d->queued)
+        deadline_clear(d->queued, d);
     if (q->span_ms == 0)
         return;
     d->at_mono_ms = clock_mono_ms() + q->span_ms;
-    d->queued = true;
+    d->queued = q;
     TAILQ_INSERT_TAIL(&q->list, d, link);
     arm(q);
 }
 
 void deadline_clear(struct deadline_queue *q, struct deadline *d)
 {
-    if (!d->queued)
+    if (d->queued != q)
         return;
-    d->queued = false;
+    d->queued = NULL;
     TAILQ_REMOVE(&q->list, d, link);
 }

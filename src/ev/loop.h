@@ -32,7 +32,7 @@ struct dying {
 struct deadline {
     TAILQ_ENTRY(deadline) link;
     int64_t at_mono_ms;
-    bool queued;
+    struct deadline_queue *queued; /* where it waits; NULL: nowhere */
 };
 
 struct deadline_queue {
@@ -74,8 +74,10 @@ void deadline_queue_init(struct deadline_queue *q, struct loop *loop, int64_t sp
                          void (*on_expired)(struct deadline *d));
 void deadline_queue_fini(struct deadline_queue *q);
 
-/* Sets the deadline span_ms from now; moves it when it is queued already. */
+/* Sets the deadline span_ms from now; moves it when it is queued already, there or elsewhere. */
 void deadline_set(struct deadline_queue *q, struct deadline *d);
+
+/* Takes it out of q; nothing happens when it is not in there. */
 void deadline_clear(struct deadline_queue *q, struct deadline *d);
 
 #endif

@@ -383,6 +383,32 @@ static void a_deadline_that_is_cleared_does_not_fire(void **state)
     deadline_queue_fini(&the_queue);
 }
 
+static void a_deadline_is_in_one_queue_at_a_time(void **state)
+{
+    struct timed a = { .number = 1 }, b = { .number = 2 }, c = { .number = 3 };
+    struct deadline_queue other;
+
+    (void)state;
+    begin_queue(10);
+    deadline_queue_init(&other, loop, 20, on_expired);
+    set(&a);
+    set(&b);
+    deadline_clear(&other, &b.deadline); /* is not in there: nothing happens to either */
+    set(&c);
+    turn_until_fired(3);
+    deadline_set(&other, &a.deadline);
+    deadline_set(&other, &b.deadline);
+    set(&b);
+    assert_ptr_equal(b.deadline.queued, &the_queue);
+    deadline_set(&other, &c.deadline);
+    turn_until_fired(6);
+    assert_int_equal(the_fired[3], 2);
+    assert_int_equal(the_fired[4], 1);
+    assert_int_equal(the_fired[5], 3);
+    deadline_queue_fini(&other);
+    deadline_queue_fini(&the_queue);
+}
+
 static void on_expired_clear_the_next(struct deadline *d)
 {
     struct timed *x = CONTAINER_OF(d, struct timed, deadline);
@@ -518,6 +544,7 @@ int main(void)
         TEST(deadlines_fire_in_order_and_not_early),
         TEST(a_deadline_set_again_moves),
         TEST(a_deadline_that_is_cleared_does_not_fire),
+        TEST(a_deadline_is_in_one_queue_at_a_time),
         TEST(a_deadline_may_change_the_queue_when_it_fires),
         TEST(no_span_no_deadline),
         TEST(a_waiting_loop_wakes_for_a_deadline),
