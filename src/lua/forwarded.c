@@ -154,7 +154,8 @@ static void add_own(struct passing *x, struct req *req, const struct forwarded *
     add(x, HOST, STR("X-Forwarded-Host"), without_port(req->host));
     add(x, PORT, STR("X-Forwarded-Port"), port_text(a, req->server_port));
     add(x, PATH, STR("X-Forwarded-Path"), req->raw_path);
-    if (f->prefix.n)
+    /* it is of the decoded path: all else was found valid where it came in */
+    if (f->prefix.n && header_value_valid(f->prefix))
         add(x, PREFIX, STR("X-Forwarded-Prefix"), arena_str(a, f->prefix));
     add(x, REPLACED, STR("X-Real-IP"), arena_str(a, f->client_ip));
     add(x, VIA_FIELD, STR("Via"), with_own(x, VIA_FIELD, STR(VIA)));

@@ -91,6 +91,14 @@ static void test_added(void **state)
     assert_int_equal(the_req->headers.n, 1);
 }
 
+static void test_bad_prefix(void **state)
+{
+    struct headers h = passed(false, "/a\r\nX-Evil: 1");
+
+    (void)state;
+    assert_field(&h, "X-Forwarded-Prefix", NULL);
+}
+
 static void test_stranger(void **state)
 {
     struct headers h;
@@ -184,6 +192,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_added, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_bad_prefix, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stranger, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_trusted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_connection, set_up, tear_down),
