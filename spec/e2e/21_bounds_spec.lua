@@ -115,6 +115,33 @@ describe("a bound", function()
     w:expect_log("408", 1)
   end)
 
+  it("on the time between the pieces of a body that is being answered: the answer breaks off",
+     function()
+    local function begin(c, id)
+      local list = fcgi.params({ REQUEST_METHOD = "POST", REQUEST_URI = "/first-piece",
+                                 CONTENT_LENGTH = 10 })
+      assert(c:send(fcgi.begin(id, 1, true) .. fcgi.stream(fcgi.PARAMS, id, fcgi.pairs(list)) ..
+                    fcgi.record(fcgi.STDIN, id, "abc")))
+    end
+    local c = assert(fcgi.connect(w.unix))
+    begin(c, 1)
+    local _, why, raw = c:answer(1, 10)
+    assert.equal("closed", why)
+    assert.matches("first %d\n", raw)
+    c:close()
+    c = assert(fcgi.connect(w.unix))
+    assert(c:send(fcgi.begin(2, 1, true)))
+    begin(c, 1)
+    local got = assert(c:answer(1, 10))
+    assert.equal(1, got.app_status)
+    assert.matches("first %d\n", got.body)
+    assert.equal(408, assert(c:answer(2, 10)).status)
+    assert(c:send(fcgi.request({ id = 3, keep = true }))) -- its neighbours go on
+    assert.equal(200, assert(c:answer(3)).status)
+    c:close()
+    w:expect_log("408", 3)
+  end)
+
   it("on requests at once: 503", function()
     local c = assert(fcgi.connect(w.unix))
     for id = 1, 8 do

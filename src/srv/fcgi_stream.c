@@ -40,6 +40,7 @@ static void detach(struct fcgi_stream *st)
         c->state = FCGI_CONN_LAST;
     if (!st->input_done && st->req->role == REQ_RESPONDER)
         c->input_owed = true;
+    st->req->queued_bytes = NULL;
     st->conn = NULL;
     fcgi_conn_update(c);
 }
@@ -124,7 +125,6 @@ static void on_end(struct req *req)
     must(fcgi_put_stream_end(out, FCGI_STDOUT, st->id) == 0 &&
          fcgi_put_end_request(out, st->id, req->broken, FCGI_REQUEST_COMPLETE) == 0);
     fcgi_conn_wrote(c);
-    req->queued_bytes = NULL;
     detach(st);
 }
 
@@ -159,19 +159,21 @@ static void reject(struct fcgi_stream *st, unsigned status, const char *why)
 
     if (was == FCGI_STREAM_ENDED)
         return;
-    log_warn("fastcgi: request %.*s %.200s is answered %u: %s", (int)req->method.n,
-             req->method.p ? req->method.p : "", req->uri.p ? req->uri.p : "", status, why);
-    st->state = FCGI_STREAM_ENDED;
+    log_warn("fastcgi: request %.*s %.*s is answered %u: %s", (int)req->method.n,
+             req->method.p ? req->method.p : "", req->uri.n < 200 ? (int)req->uri.n : 200,
+             req->uri.p ? req->uri.p : "", status, why);
     if (req_head_sent(req)) {
+        /* too late for a status: the answer breaks off */
         req->broken = true;
-        fcgi_conn_close(st->conn);
-        return;
+        on_end(req);
+    } else {
+        st->state = FCGI_STREAM_ENDED;
+        req->status = status;
+        req->source = SOURCE_ERROR;
+        put_plain(st->conn, st->id, status, why, FCGI_REQUEST_COMPLETE);
+        st->conn->server->stats->requests++;
+        detach(st);
     }
-    req->status = status;
-    req->source = SOURCE_ERROR;
-    put_plain(st->conn, st->id, status, why, FCGI_REQUEST_COMPLETE);
-    st->conn->server->stats->requests++;
-    detach(st);
     req->aborted = true;
     if (was == FCGI_STREAM_RUNNING) {
         req_body_arrived(req);
