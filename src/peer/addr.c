@@ -90,6 +90,15 @@ static bool line_names(char *rest, struct str name)
     return false;
 }
 
+/* RFC 6761 wants this name to work where no file tells of it: a bare container has none. */
+static unsigned find_localhost(struct str name, struct peer_addr *out, unsigned max)
+{
+    if (max == 0 || !str_eq_nocase(name, STR("localhost")))
+        return 0;
+    memset(out, 0, sizeof *out);
+    return parse_numeric(STR("127.0.0.1"), 0, out) == 0;
+}
+
 unsigned hosts_find(const char *path, struct str name, struct peer_addr *out, unsigned max)
 {
     char line[HOSTS_LINE_BYTES];
@@ -97,7 +106,7 @@ unsigned hosts_find(const char *path, struct str name, struct peer_addr *out, un
     unsigned n = 0;
 
     if (!file)
-        return 0;
+        return find_localhost(name, out, max);
     while (n < max && fgets(line, sizeof line, file)) {
         char *rest = line;
         struct str ip = next_word(&rest);
@@ -109,5 +118,5 @@ unsigned hosts_find(const char *path, struct str name, struct peer_addr *out, un
             n++;
     }
     fclose(file);
-    return n;
+    return n ? n : find_localhost(name, out, max);
 }

@@ -57,6 +57,9 @@ static void test_hosts_file(void **state)
     assert_int_equal(hosts_find(path, STR("up"), a, 1), 1);
     assert_int_equal(hosts_find(path, STR("nobody"), a, 4), 0);
     assert_int_equal(hosts_find("/nonexistent", STR("up"), a, 4), 0);
+    assert_int_equal(hosts_find("/nonexistent", STR("LocalHost"), a, 4), 1);
+    assert_int_equal(a[0].u.in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+    assert_int_equal(hosts_find(path, STR("localhost"), a, 4), 1);
     unlink(path);
 }
 
