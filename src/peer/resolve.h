@@ -68,8 +68,7 @@ const char *peer_addr_text(const struct peer_addr *a, char *to, size_t n);
 /* Parses what needs no look-up: 0, or -1 when host is a name. */
 int peer_addr_parse(struct str host, unsigned port, struct peer_addr *out) MUST_CHECK;
 
-/* The addresses that a hosts file gives a name, at most max; their number. localhost has one
- * always. */
+/* The addresses that a hosts file gives a name, at most max, and localhost always; their number. */
 unsigned hosts_find(const char *path, struct str name, struct peer_addr *out, unsigned max);
 
 #endif
