@@ -252,15 +252,14 @@ local function upstream_broke(ctx, req, rc)
 end
 
 
+-- A call in the place of a loop: see run_from in weir.runloop.
 local function forward(ctx, req)
-  local rc
+  local rc = C.weir_upstream_forward(req)
 
-  repeat
-    rc = C.weir_upstream_forward(req)
-    if rc == C.WEIR_WAIT then
-      wait()
-    end
-  until rc ~= C.WEIR_WAIT
+  if rc == C.WEIR_WAIT then
+    wait()
+    return forward(ctx, req)
+  end
   if rc < 0 then
     upstream_broke(ctx, req, rc)
   end
@@ -300,13 +299,12 @@ local function send_proxied(ctx, req, list)
     C.weir_resp_set_length(req, #body)
     C.weir_resp_head(req)
     body_out(req, body)
+  elseif list.n > 0 then
+    C.weir_upstream_head(req, 1)
+    forward_filtered(ctx, req, list)
   else
-    C.weir_resp_head(req)
-    if list.n > 0 then
-      forward_filtered(ctx, req, list)
-    else
-      forward(ctx, req)
-    end
+    C.weir_upstream_head(req, 0)
+    forward(ctx, req)
   end
   C.weir_resp_end(req)
 end

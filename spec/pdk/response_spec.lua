@@ -289,6 +289,10 @@ describe("kong.response in body_filter", function()
   local emptied = l:route({ to = "/bytes?n=10&chunked=1", body_filter = [[
     if kong.response.get_raw_body() then kong.response.set_raw_body("") end
   ]] })
+  local longer = l:route({ to = "/bytes?n=10", body_filter = [[
+    local body = kong.response.get_raw_body()
+    if body then kong.response.set_raw_body(body .. " and more") end
+  ]] })
   local exited = l:route({ access = [[kong.response.exit(200, "made here")]], body_filter = [[
     local body = kong.response.get_raw_body()
     if body then kong.response.set_raw_body(body:upper()) end
@@ -302,6 +306,15 @@ describe("kong.response in body_filter", function()
   end)
   after_each(function()
     l:check()
+  end)
+
+  it("announces no length that the filters may change", function()
+    local got = l:ask(longer)
+    assert.is_nil(got.headers["content-length"])
+    assert.equal("0123456789 and more", got.body)
+    got = l:ask(longer, { REQUEST_METHOD = "HEAD" })
+    assert.is_nil(got.headers["content-length"])
+    assert.equal("", got.body)
   end)
 
   it("collects the body and replaces it", function()

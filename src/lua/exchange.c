@@ -416,6 +416,17 @@ void exchange_accept(struct req *req)
     }
 }
 
+void exchange_send_head(struct req *req, bool filtered)
+{
+    const struct http1_head *head = &req->exchange->http.response;
+
+    if (filtered || !head->has_length)
+        req->resp_content_length = -1;
+    else if (req->resp_content_length >= 0)
+        req->resp_content_length = (int64_t)head->content_length;
+    req_send_head(req);
+}
+
 static int wait_or(struct exchange *ex, int step, struct op **op)
 {
     if (step == EXCHANGE_WAITS)

@@ -64,6 +64,12 @@ const struct headers *exchange_headers(const struct req *req);
  */
 void exchange_accept(struct req *req);
 
+/*
+ * Sends the response's head, with a length only if the body will have it: it is the upstream's,
+ * and nobody filters what follows.
+ */
+void exchange_send_head(struct req *req, bool filtered);
+
 /* Moves the body to the client as it comes; waits for both sides. Never EXCHANGE_PIECE. */
 int exchange_forward(struct req *req, struct op **op);
 

@@ -61,6 +61,11 @@ void weir_upstream_accept(weir_req *r)
     exchange_accept(req_of(r));
 }
 
+void weir_upstream_head(weir_req *r, int filtered)
+{
+    exchange_send_head(req_of(r), filtered);
+}
+
 int weir_upstream_forward(weir_req *r)
 {
     struct op *op;

@@ -142,6 +142,12 @@ const char *weir_upstream_reason(const weir_req *req);
 /* Takes the upstream's status and headers over into the response; hop-by-hop ones stay behind. */
 void weir_upstream_accept(weir_req *req);
 /*
+ * Commits status and headers of a response whose body follows from the upstream. Its length is
+ * what the upstream said, whatever a plugin made of it, or none when a plugin wants none or
+ * filtered says that the body may become another.
+ */
+void weir_upstream_head(weir_req *req, int filtered);
+/*
  * Moves body bytes from the upstream to the client. 1: all is sent; WEIR_WAIT:
  * yield and call again; below: the upstream broke off.
  */

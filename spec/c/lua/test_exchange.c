@@ -220,6 +220,50 @@ static void test_headers(void **state)
     scripted_free(s);
 }
 
+/* The length that goes out: the upstream's, or none; never what a plugin believes. */
+static void test_length(void **state)
+{
+    struct scripted *s = answers(PLAIN, 0);
+    struct req *req = request("GET");
+    static const struct {
+        int64_t plugin;
+        bool filtered;
+        int64_t want;
+    } CASES[] = { { 4, false, 4 }, { 3, false, 4 }, { -1, false, -1 },
+                  { 4, true, -1 }, { 3, true, -1 }, { -1, true, -1 } };
+
+    (void)state;
+    assert_head(req, start(req, s->port), 200);
+    exchange_accept(req);
+    for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+        req->state = REQ_RUNNING;
+        req->resp_content_length = CASES[i].plugin;
+        exchange_send_head(req, CASES[i].filtered);
+        assert_int_equal(req->resp_content_length, CASES[i].want);
+    }
+    assert_int_equal(forward_all(req), EXCHANGE_END);
+    end(req, s);
+    scripted_free(s);
+}
+
+static void test_no_length(void **state)
+{
+    struct scripted *s = answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                 "4\r\nbody\r\n0\r\n\r\n",
+                                 0);
+    struct req *req = request("GET");
+
+    (void)state;
+    assert_head(req, start(req, s->port), 200);
+    exchange_accept(req);
+    req->resp_content_length = 3;
+    exchange_send_head(req, false);
+    assert_int_equal(req->resp_content_length, -1);
+    assert_int_equal(forward_all(req), EXCHANGE_END);
+    end(req, s);
+    scripted_free(s);
+}
+
 static void assert_sent(const char *method, int64_t length, const char *own, const char *body,
                         const char *framing)
 {
@@ -510,9 +554,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_headers),     T(test_framing),        T(test_streamed_up),  T(test_paused_front),
-        T(test_slow_client), T(test_read_pieces),    T(test_failures),     T(test_broken_body),
-        T(test_cancel),      T(test_cancel_at_once), T(test_request_ends),
+        T(test_headers),      T(test_length),       T(test_no_length),   T(test_framing),
+        T(test_streamed_up),  T(test_paused_front), T(test_slow_client), T(test_read_pieces),
+        T(test_failures),     T(test_broken_body),  T(test_cancel),      T(test_cancel_at_once),
+        T(test_request_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
