@@ -54,6 +54,7 @@ static NORETURN void run_worker(struct master *m, const struct generation *g, un
         listeners_drop(&m->current->listeners, &g->listeners, false);
     if (m->reload.next && m->reload.next != g)
         listeners_drop(&m->reload.next->listeners, &g->listeners, false);
+    listeners_drop(&m->upgrade.inherited, NULL, false);
     for (size_t i = 0; i < g->listeners.n; i++)
         fds[i] = g->listeners.items[i].fd;
     snprintf(name, sizeof name, "worker %u", number);

@@ -76,6 +76,7 @@ void fcgi_conn_close(struct fcgi_conn *c)
         event_del(&c->write_event);
     deadline_clear(&s->idle_deadlines, &c->deadline);
     deadline_clear(&s->linger_deadlines, &c->deadline);
+    deadline_clear(&s->silent_deadlines, &c->deadline);
     loop_undefer(s->loop, &c->flush);
     release_out(c);
     close(c->fd);
@@ -259,21 +260,22 @@ static void settle(struct fcgi_conn *c)
 
     if (c->stream_count > 0 || c->state == FCGI_CONN_CLOSED) {
         deadline_clear(&s->idle_deadlines, &c->deadline);
+        deadline_clear(&s->silent_deadlines, &c->deadline);
         return;
     }
     /* what was accepted is served: the front has sent, or is about to send, its request */
-    if (c->state == FCGI_CONN_OPEN && s->draining && !c->used)
+    if (c->state == FCGI_CONN_OPEN && s->draining && !c->used) {
+        deadline_set(&s->silent_deadlines, &c->deadline);
         return;
+    }
     if (c->state == FCGI_CONN_OPEN && s->draining)
         c->state = FCGI_CONN_LAST;
     if (c->state == FCGI_CONN_OPEN) {
         deadline_set(&s->idle_deadlines, &c->deadline);
     } else if (c->input_owed) {
         /* closed now, Apache would cut off the response while it still sends the body */
-        if (c->state != FCGI_CONN_LINGER) {
-            deadline_clear(&s->idle_deadlines, &c->deadline);
+        if (c->state != FCGI_CONN_LINGER)
             deadline_set(&s->linger_deadlines, &c->deadline);
-        }
         c->state = FCGI_CONN_LINGER;
     } else {
         fcgi_conn_close(c);

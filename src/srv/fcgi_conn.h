@@ -45,7 +45,7 @@ struct fcgi_conn {
     size_t queued_bytes;  /* out.n - out_sent */
     unsigned flush_count; /* places in out are good until the next flush */
     struct event read_event, write_event;
-    struct deadline deadline; /* idle or linger, by state */
+    struct deadline deadline; /* idle, linger or silent, see fcgi_server.h */
     struct deferred flush;
     struct dying dying;
 };

@@ -20,10 +20,27 @@
 /* Connections taken at one wakeup: more would let the others wait too long. */
 #define ACCEPT_MAX 16
 #define LINGER_MS 2000
+/*
+ * How long a connection on which nothing has ever been asked may be silent in a
+ * drain. A web server sends its request as soon as it learns that it is
+ * connected, but it may be busy, and it takes the loss of a fresh connection for
+ * an error of weir's (that of a kept one it expects, and asks again). So such a
+ * connection is not closed at once; but one that is silent for so long is a
+ * health check's or was opened in advance, and a drain need not wait for it.
+ */
+#define SILENCE_MS 1000
 
 static void on_conn_deadline(struct deadline *d)
 {
     fcgi_conn_close(CONTAINER_OF(d, struct fcgi_conn, deadline));
+}
+
+static void on_silence(struct deadline *d)
+{
+    struct fcgi_conn *c = CONTAINER_OF(d, struct fcgi_conn, deadline);
+
+    if (!c->used)
+        fcgi_conn_close(c);
 }
 
 void fcgi_server_init(struct fcgi_server *s, struct loop *loop, struct vm *vm,
@@ -42,6 +59,7 @@ void fcgi_server_init(struct fcgi_server *s, struct loop *loop, struct vm *vm,
     deadline_queue_init(&s->request_deadlines, loop, conf->request_timeout_ms, fcgi_stream_expired);
     deadline_queue_init(&s->idle_deadlines, loop, conf->idle_timeout_ms, on_conn_deadline);
     deadline_queue_init(&s->linger_deadlines, loop, LINGER_MS, on_conn_deadline);
+    deadline_queue_init(&s->silent_deadlines, loop, SILENCE_MS, on_silence);
 }
 
 void fcgi_server_fini(struct fcgi_server *s)
@@ -49,6 +67,7 @@ void fcgi_server_fini(struct fcgi_server *s)
     deadline_queue_fini(&s->request_deadlines);
     deadline_queue_fini(&s->idle_deadlines);
     deadline_queue_fini(&s->linger_deadlines);
+    deadline_queue_fini(&s->silent_deadlines);
     buf_free(&s->spare_out);
     free(s->scratch);
 }
@@ -78,22 +97,37 @@ static void take(struct fcgi_server *s, int fd, bool is_tcp)
     fcgi_conn_new(s, fd);
 }
 
+/* False when none waits, or none can be had. */
+static bool accept_one(struct fcgi_server *s, int listen_fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t n = sizeof peer;
+    int fd = accept4(listen_fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd != -1) {
+        take(s, fd, peer.ss_family != AF_UNIX);
+        return true;
+    }
+    if (errno == EINTR || errno == ECONNABORTED)
+        return true;
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+        complain("cannot take a connection", errno);
+    return false;
+}
+
 void fcgi_server_accept(struct fcgi_server *s, int listen_fd)
 {
-    for (int i = 0; i < ACCEPT_MAX; i++) {
-        struct sockaddr_storage peer;
-        socklen_t n = sizeof peer;
-        int fd = accept4(listen_fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (fd == -1) {
-            if (errno == EINTR || errno == ECONNABORTED)
-                continue;
-            if (errno != EAGAIN && errno != EWOULDBLOCK)
-                complain("cannot take a connection", errno);
+    for (int i = 0; i < ACCEPT_MAX; i++)
+        if (!accept_one(s, listen_fd))
             return;
-        }
-        take(s, fd, peer.ss_family != AF_UNIX);
-    }
+}
+
+void fcgi_server_accept_rest(struct fcgi_server *s, int listen_fd)
+{
+    /* others may go on to connect, if others go on to accept: there is an end nevertheless */
+    for (int64_t i = 0; i < s->conf->fastcgi_backlog; i++)
+        if (s->conn_count >= (size_t)s->conf->max_connections || !accept_one(s, listen_fd))
+            return;
 }
 
 void fcgi_server_drain(struct fcgi_server *s, void (*on_idle)(struct fcgi_server *s))
@@ -106,6 +140,8 @@ void fcgi_server_drain(struct fcgi_server *s, void (*on_idle)(struct fcgi_server
         next = LIST_NEXT(c, link);
         if (c->used)
             fcgi_conn_finish(c);
+        else
+            deadline_set(&s->silent_deadlines, &c->deadline);
     }
     if (s->conn_count == 0)
         on_idle(s);

@@ -29,6 +29,7 @@ struct fcgi_server {
     struct deadline_queue request_deadlines; /* of streams: the next piece of a request */
     struct deadline_queue idle_deadlines;    /* of connections without a request */
     struct deadline_queue linger_deadlines;  /* of connections that read what nobody wants */
+    struct deadline_queue silent_deadlines;  /* draining: of connections that have sent nothing */
     struct buf spare_out;                    /* an output buffer that no connection needs now */
     bool draining;
     void (*on_idle)(struct fcgi_server *s); /* draining, and the last connection has gone */
@@ -45,7 +46,16 @@ void fcgi_server_fini(struct fcgi_server *s);
 /* Accepts what waits at the listening socket, a few at a time, and serves what has come with it. */
 void fcgi_server_accept(struct fcgi_server *s, int listen_fd);
 
-/* Connections close as soon as they have no request; then on_idle is called. */
+/*
+ * Accepts all that waits, before a drain: what the last process to close a listening socket
+ * leaves in its queue is reset. Leaves it there when max_connections is reached.
+ */
+void fcgi_server_accept_rest(struct fcgi_server *s, int listen_fd);
+
+/*
+ * Connections close as soon as they have no request, those that have never had one after a short
+ * grace; then on_idle is called.
+ */
 void fcgi_server_drain(struct fcgi_server *s, void (*on_idle)(struct fcgi_server *s));
 
 /* Closes what is left. */

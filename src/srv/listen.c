@@ -228,6 +228,19 @@ void listeners_drop(struct listeners *set, const struct listeners *kept, bool un
     *set = (struct listeners){ 0 };
 }
 
+void listeners_forget(struct listeners *set, const struct listeners *kept)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < set->n; i++) {
+        if (shares(kept, set->items[i].fd))
+            free(set->items[i].spec);
+        else
+            set->items[left++] = set->items[i];
+    }
+    set->n = left;
+}
+
 char *listeners_to_text(const struct listeners *set)
 {
     struct buf b = { 0 };

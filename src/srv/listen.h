@@ -34,6 +34,9 @@ int listeners_open(struct listeners *out, const struct listeners *old, const str
  */
 void listeners_drop(struct listeners *set, const struct listeners *kept, bool unlink_names);
 
+/* Takes those out of set that kept shares, and leaves them open. */
+void listeners_forget(struct listeners *set, const struct listeners *kept);
+
 /* "unix:/a=5,127.0.0.1:9000=6" for LISTENERS_ENV; the caller frees it. */
 char *listeners_to_text(const struct listeners *set);
 

@@ -78,6 +78,8 @@ struct reload {
 struct upgrade {
     pid_t old_master; /* that this one takes over from; 0: none */
     pid_t new_master; /* the new binary, while it starts; 0: none */
+    /* what the old master listened on and the new configuration does not name; until it leaves */
+    struct listeners inherited;
     int64_t deadline_mono_ms;
     bool handed_over;
 };

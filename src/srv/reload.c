@@ -100,9 +100,9 @@ static void start_workers(struct master *m)
     }
 }
 
-int reload_begin_first(struct master *m, struct conf *conf, uint32_t number,
-                       struct listeners *inherited, struct err *e)
+int reload_begin_first(struct master *m, struct conf *conf, uint32_t number, struct err *e)
 {
+    struct listeners *inherited = &m->upgrade.inherited;
     struct generation *g = xcalloc(1, sizeof *g);
     int rc;
 
@@ -110,13 +110,12 @@ int reload_begin_first(struct master *m, struct conf *conf, uint32_t number,
     g->conf = conf;
     rc = listeners_open(&g->listeners, inherited, conf, &m->workers, e);
     if (rc != 0) {
-        listeners_drop(inherited, NULL, false);
         conf_free(conf);
         free(g);
         return rc;
     }
     m->reload.next = g;
-    listeners_drop(inherited, &g->listeners, false);
+    listeners_forget(inherited, &g->listeners);
     start_workers(m);
     return 0;
 }
@@ -225,8 +224,9 @@ void reload_on_check_exit(struct master *m)
 
 static void retire(struct master *m, struct generation *old)
 {
-    children_stop(m, old->number, SIGQUIT, old->conf->drain_timeout_ms + STOP_GRACE_MS);
+    /* the names first: what has connected by then is what the old workers find in the queue */
     listeners_drop(&old->listeners, &m->current->listeners, true);
+    children_stop(m, old->number, SIGQUIT, old->conf->drain_timeout_ms + STOP_GRACE_MS);
     conf_free(old->conf);
     free(old);
 }

@@ -9,10 +9,10 @@
 
 /*
  * The first generation, without a trial: its workers say what is wrong. Takes conf in any case,
- * and empties inherited.
+ * and of m->upgrade.inherited what conf names.
  */
 int reload_begin_first(struct master *m, struct conf *conf, uint32_t number,
-                       struct listeners *inherited, struct err *e) MUST_CHECK;
+                       struct err *e) MUST_CHECK;
 
 /* SIGHUP. During a reload it asks for one more. */
 void reload_begin(struct master *m);

@@ -137,6 +137,7 @@ int start_open(struct master *m, struct err *e)
     log_set_name("master");
     rc = upgrade_inherit(&inherited, e);
     m->upgrade.old_master = inherited.old_master;
+    m->upgrade.inherited = inherited.listeners;
     if (rc == 0)
         rc = start_load_conf(&conf, &m->options, NULL, e);
     if (rc == 0)
@@ -149,7 +150,6 @@ int start_open(struct master *m, struct err *e)
         rc = open_signals(m, e);
     if (rc != 0) {
         conf_free(conf);
-        listeners_drop(&inherited.listeners, NULL, false);
         return rc;
     }
     if (conf->declarative_missing)
@@ -157,7 +157,7 @@ int start_open(struct master *m, struct err *e)
                  conf->declarative_path);
     m->state.pid = getpid();
     m->state.started_ms = clock_now_ms();
-    return reload_begin_first(m, conf, inherited.generation + 1, &inherited.listeners, e);
+    return reload_begin_first(m, conf, inherited.generation + 1, e);
 }
 
 static void generation_free(struct generation *g, bool unlink_names)
@@ -184,6 +184,7 @@ void start_close(struct master *m)
     /* A new binary that could not start leaves all names to the old one. */
     bool names_are_ours = !m->upgrade.handed_over && !m->upgrade.old_master;
 
+    listeners_drop(&m->upgrade.inherited, NULL, false);
     close_shared(m, names_are_ours);
     generation_free(m->current, names_are_ours);
     if (names_are_ours && m->pidfile.fd != -1) {

@@ -98,6 +98,8 @@ void upgrade_finish(struct master *m)
         return;
     if (pidfile_write(&m->pidfile, &e) != 0)
         log_error("%s", e.text);
+    /* before the old workers look for the last time who has connected */
+    listeners_drop(&m->upgrade.inherited, NULL, true);
     if (getppid() == m->upgrade.old_master)
         kill(m->upgrade.old_master, SIGQUIT);
     log_notice("upgrade: took over from pid %d", (int)m->upgrade.old_master);

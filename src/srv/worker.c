@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Loading everything must not take longer; the master gives up sooner. */
 #define START_MAX_MS 60000
@@ -55,10 +56,17 @@ static void on_beat(int fd, short what, void *arg)
     beat(arg);
 }
 
+/*
+ * What waits is served. Then the sockets close: where no other process accepts
+ * from one, a web server must be refused at once, not wait for the drain to end.
+ */
 static void stop_accepting(struct worker *w)
 {
-    for (size_t i = 0; i < w->args->listen_count; i++)
+    for (size_t i = 0; i < w->args->listen_count; i++) {
         event_del(w->accepts[i]);
+        fcgi_server_accept_rest(&w->server, w->args->listen_fds[i]);
+        close(w->args->listen_fds[i]);
+    }
 }
 
 static void on_drained(struct fcgi_server *s)

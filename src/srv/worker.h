@@ -15,7 +15,8 @@ struct shared;
 struct worker_args {
     const struct conf *conf;
     struct shared *shared; /* srv/shared.h: the counters and the statistics */
-    const int *listen_fds; /* listening, non-blocking; several workers accept from each */
+    const int *listen_fds; /* listening, non-blocking; several workers accept from each;
+                              a drain closes them */
     size_t listen_count;
     unsigned number;     /* 1 to conf->workers; also the slot in the statistics */
     uint32_t generation; /* counts the reloads; 1 at a start */
@@ -29,7 +30,8 @@ struct worker_args {
  *     (srv/notify.h; both take -1);
  *   - beat in its slot of the statistics, at least every quarter of heartbeat_timeout, and end
  *     by itself when it could not for twice that time;
- *   - handle SIGQUIT: stop accepting, serve what is in flight until drain_timeout, return 0;
+ *   - handle SIGQUIT: accept what waits and no more, serve it and what is in flight until
+ *     drain_timeout, return 0;
  *     SIGTERM: return 0 at once; SIGUSR1: open the logs again.
  * At entry these have their default action, SIGINT, SIGHUP, SIGUSR2 and SIGPIPE are ignored, and
  * nothing is blocked. SIGQUIT comes too when the master has died.

@@ -152,6 +152,28 @@ static void test_kept_over_a_reload(void **state)
     assert_false(exists("c"));
 }
 
+static void test_what_nobody_names_any_more_is_left_over(void **state)
+{
+    struct listeners old, next;
+    int fd;
+
+    (void)state;
+    open_good(&old, NULL, "unix:{prefix}/a, unix:{prefix}/b");
+    open_good(&next, &old, "unix:{prefix}/b, unix:{prefix}/c");
+    listeners_forget(&old, &next);
+    assert_int_equal(old.n, 1);
+    fd = connect_unix("b"); /* it is still open, under the other name */
+    assert_true(fd >= 0);
+    close(fd);
+    fd = connect_unix("a");
+    assert_true(fd >= 0);
+    close(fd);
+    listeners_drop(&old, NULL, true);
+    assert_false(exists("a"));
+    assert_true(exists("b"));
+    listeners_drop(&next, NULL, true);
+}
+
 static void test_failure_leaves_the_old_ones(void **state)
 {
     struct listeners old;
@@ -299,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_what_a_killed_process_left_is_replaced),
         cmocka_unit_test(test_what_is_no_socket_stays),
         cmocka_unit_test(test_kept_over_a_reload),
+        cmocka_unit_test(test_what_nobody_names_any_more_is_left_over),
         cmocka_unit_test(test_failure_leaves_the_old_ones),
         cmocka_unit_test(test_a_name_taken_by_another_is_not_removed),
         cmocka_unit_test(test_tcp),
