@@ -19,26 +19,33 @@ static bool bytes_eq_nocase(const char *a, const char *b, size_t n)
     return true;
 }
 
-bool str_eq_nocase(struct str a, struct str b)
+/* Eight at a time: only where the case bit alone differs must letters be looked at. */
+static bool words_eq_nocase(const char *a, const char *b)
 {
     const uint64_t case_bits = UINT64_C(0x2020202020202020);
+    uint64_t x, y;
+
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    x ^= y;
+    return !(x & ~case_bits) && (!x || bytes_eq_nocase(a, b, sizeof x));
+}
+
+bool str_eq_nocase(struct str a, struct str b)
+{
     size_t i = 0;
 
     if (a.n != b.n)
         return false;
-    /* eight at a time: only where the case bit alone differs must letters be looked at */
-    for (; i + sizeof(uint64_t) <= a.n; i += sizeof(uint64_t)) {
-        uint64_t x, y;
-
-        memcpy(&x, a.p + i, sizeof x);
-        memcpy(&y, b.p + i, sizeof y);
-        x ^= y;
-        if (x & ~case_bits)
+    for (; i + sizeof(uint64_t) <= a.n; i += sizeof(uint64_t))
+        if (!words_eq_nocase(a.p + i, b.p + i))
             return false;
-        if (x && !bytes_eq_nocase(a.p + i, b.p + i, sizeof x))
-            return false;
-    }
-    return i == a.n || bytes_eq_nocase(a.p + i, b.p + i, a.n - i);
+    if (i == a.n)
+        return true;
+    if (a.n < sizeof(uint64_t))
+        return bytes_eq_nocase(a.p, b.p, a.n);
+    /* the rest, with what is before it already compared */
+    return words_eq_nocase(a.p + a.n - sizeof(uint64_t), b.p + a.n - sizeof(uint64_t));
 }
 
 bool str_starts(struct str s, struct str prefix)

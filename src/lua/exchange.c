@@ -401,7 +401,7 @@ void exchange_accept(struct req *req)
     const struct http1_head *head = &req->exchange->http.response;
     const struct headers *from = &head->headers;
     unsigned own = req->resp_headers.n;
-    bool has_connection = headers_find(from, STR("Connection"), 0) >= 0;
+    bool names_fields = hop_names_fields(from);
 
     must(req->upstream_status);
     req->status = head->status;
@@ -409,7 +409,7 @@ void exchange_accept(struct req *req)
     for (unsigned i = 0; i < from->n; i++) {
         const struct header *field = &from->v[i];
 
-        if (hop_is_fixed(field->name) || (has_connection && hop_is_named(from, field->name)) ||
+        if (hop_is_fixed(field->name) || (names_fields && hop_is_named(from, field->name)) ||
             is_taken(&req->resp_headers, own, field->name))
             continue;
         headers_add(&req->resp_headers, &req->arena, field->name, field->value);

@@ -34,7 +34,7 @@ struct passing {
     struct arena *arena;
     size_t list_bytes[FIELDS]; /* what the client said of FOR and VIA_FIELD, with separators */
     bool is_there[FIELDS];     /* a trusted peer has said it */
-    bool trusted, has_connection;
+    bool trusted, connection_names;
 };
 
 static enum field field_of(struct str name)
@@ -64,7 +64,7 @@ static enum field field_of(struct str name)
 
 static bool stays_here(const struct passing *x, struct str name)
 {
-    return x->has_connection && hop_is_named(x->from, name);
+    return x->connection_names && hop_is_named(x->from, name);
 }
 
 static void pass(struct passing *x, const struct header *h)
@@ -167,7 +167,7 @@ struct headers forwarded_headers(struct req *req, const struct forwarded *f)
     struct passing x = { .from = &req->headers, .arena = &req->arena, .trusted = f->trusted };
     unsigned cap = x.from->n + MAX_OWN;
 
-    x.has_connection = headers_find(x.from, STR("Connection"), 0) >= 0;
+    x.connection_names = hop_names_fields(x.from);
     x.out = (struct headers){ .v = arena_alloc(x.arena, cap * sizeof *x.out.v), .cap = cap };
     for (unsigned i = 0; i < x.from->n; i++)
         pass(&x, &x.from->v[i]);

@@ -52,6 +52,20 @@ bool hop_is_bounded(const struct headers *h)
     return true;
 }
 
+bool hop_names_fields(const struct headers *h)
+{
+    int i = headers_find(h, STR("Connection"), 0);
+
+    for (; i >= 0; i = headers_find(h, STR("Connection"), (unsigned)i + 1)) {
+        struct str list = h->v[i].value, element;
+
+        while (hop_list_next(&list, &element))
+            if (!str_eq_nocase(element, STR("keep-alive")) && !str_eq_nocase(element, STR("close")))
+                return true;
+    }
+    return false;
+}
+
 bool hop_is_named(const struct headers *h, struct str name)
 {
     int i = headers_find(h, STR("Connection"), 0);

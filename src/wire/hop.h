@@ -20,6 +20,9 @@ bool hop_list_next(struct str *list, struct str *element);
 /* False if the Connection fields of h name more than HOP_MAX_NAMED. */
 bool hop_is_bounded(const struct headers *h);
 
+/* False if its Connection fields name nothing but "close" and "keep-alive", as nearly all do. */
+bool hop_names_fields(const struct headers *h);
+
 /* True if one of the Connection fields of h names it. */
 bool hop_is_named(const struct headers *h, struct str name);
 
