@@ -16,7 +16,7 @@ local weir = require "weir.ffi"
 
 local C, sv, str = weir.C, weir.sv, weir.str
 local clear = require "table.clear"
-local xpcall = xpcall
+local next, xpcall = next, xpcall
 
 local METHOD, PATH = C.WEIR_REQ_METHOD, C.WEIR_REQ_PATH
 local HOST, ID = C.WEIR_REQ_HOST, C.WEIR_REQ_ID
@@ -55,8 +55,16 @@ local function take_context(req)
 end
 
 
+-- To clear the whole table would take its keys away too, which the next request would have to
+-- put in again, at more than the cost of its routing.
 local function release_context(ctx)
-  clear(ctx)
+  ctx.req, ctx.phase, ctx.plugin, ctx.lists = nil, nil, nil, nil
+  ctx.match, ctx.route, ctx.service, ctx.proxied = nil, nil, nil, nil
+  ctx.authorizer, ctx.exited, ctx.exit_status, ctx.exit_body = nil, nil, nil, nil
+  ctx.peer_ip, ctx.peer_trusted, ctx.client_ip, ctx.client_port = nil, nil, nil, nil
+  if next(ctx) ~= nil then -- what few requests have
+    clear(ctx)
+  end
   if pooled < POOL_MAX then
     pooled = pooled + 1
     pool[pooled] = ctx

@@ -81,9 +81,9 @@ const char *http_reason(unsigned status);
 
 /*
  * The heads. Status always comes first. Left out: hop-by-hop fields, what commands the
- * web server (X-Accel-*, X-Sendfile*, X-LIGHTTPD-*, Status), fields that HTTP forbids, and
- * h's own Content-Length: content_length says it, -1 leaves it out. A status outside
- * of 200..999 goes out as 500. 0, or ERR_BOUND when out may not grow so far.
+ * web server (X-Accel-*, X-Sendfile*, X-LIGHTTPD-*, Status), and h's own Content-Length:
+ * content_length says it, -1 leaves it out. A status outside of 200..999 goes out as 500.
+ * 0, or ERR_BOUND when out may not grow so far.
  */
 
 /* Of a Responder's answer. */

@@ -150,11 +150,8 @@ static bool is_withheld(const struct head *w, struct str name)
 
 static bool may_pass(const struct head *w, const struct header *field)
 {
-    if (UNLIKELY(!header_name_valid(field->name) || !header_value_valid(field->value)))
-        return false;
-    if (is_withheld(w, field->name))
-        return false;
-    return !w->has_connection || !hop_is_named(w->fields, field->name);
+    return !is_withheld(w, field->name) &&
+           (!w->has_connection || !hop_is_named(w->fields, field->name));
 }
 
 static void put_fields(struct head *w)

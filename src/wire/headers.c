@@ -43,8 +43,15 @@ static void headers_grow(struct headers *h, struct arena *a)
     h->cap = cap;
 }
 
+#ifdef WEIR_SANITIZE
+#define MUST_BE_VALID(name, value) must(header_name_valid(name) && header_value_valid(value))
+#else
+#define MUST_BE_VALID(name, value) ((void)0)
+#endif
+
 void headers_add(struct headers *h, struct arena *a, struct str name, struct str value)
 {
+    MUST_BE_VALID(name, value);
     if (UNLIKELY(h->n == h->cap))
         headers_grow(h, a);
     h->v[h->n++] = (struct header){ name, value };
@@ -70,6 +77,7 @@ void headers_set(struct headers *h, struct arena *a, struct str name, struct str
         headers_add(h, a, name, value);
         return;
     }
+    MUST_BE_VALID(name, value);
     h->v[i] = (struct header){ name, value };
     remove_from(h, name, (unsigned)i + 1);
 }

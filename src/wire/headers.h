@@ -1,7 +1,9 @@
 /*
  * An ordered list of header fields in an arena. Names compare without case.
  * Names and values are borrowed: whoever adds them keeps them alive as long as
- * the arena. Used for requests and responses, received and sent.
+ * the arena. Used for requests and responses, received and sent. What is in a list
+ * can be sent as it is: whoever adds a field has found its name and value valid,
+ * once, where they came in. Builds with sanitizers look after that.
  */
 #ifndef WEIR_WIRE_HEADERS_H
 #define WEIR_WIRE_HEADERS_H

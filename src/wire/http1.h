@@ -31,8 +31,8 @@ struct http1_request {
 };
 
 /*
- * Appends a request's head. ERR_SYNTAX if method, target, host or a field holds what HTTP
- * forbids; ERR_BOUND if out may not grow so far; out is unchanged then.
+ * Appends a request's head. ERR_SYNTAX if method, target or host holds what HTTP forbids;
+ * ERR_BOUND if out may not grow so far; out is unchanged then.
  */
 int http1_put_request(struct buf *out, const struct http1_request *r, struct err *e) MUST_CHECK;
 

