@@ -8,6 +8,8 @@ local weir = require("weir.ffi")
 
 local C, sv, str = weir.C, weir.sv, weir.str
 
+local EACCES = 13
+
 local _M = {}
 
 -- The phases that a handler may implement, in the order that they are listed.
@@ -30,6 +32,15 @@ local function exists(file)
     handle:close()
   end
   return handle ~= nil
+end
+
+-- What is there, but kept from the user of the workers, must not look as if it were not.
+local function forbidden(file)
+  local handle, _, code = io.open(file)
+  if handle then
+    handle:close()
+  end
+  return code == EACCES
 end
 
 -- The line on which the pattern stands first; nil if it does not.
@@ -77,6 +88,8 @@ function loader:scan(dirs)
           self.found[name] = path
           self.shipped[name] = i == 1
         end
+      elseif forbidden(path .. "/handler.lua") then
+        self:fail(path .. "/handler.lua", nil, "cannot read this file: Permission denied")
       end
     end
   end
@@ -96,7 +109,7 @@ local function add(wanted, seen, name)
 end
 
 -- The names to load, sorted: what the `plugins` key says.
-function loader:select(enabled)
+function loader:select(enabled, dirs)
   local wanted, seen = {}, {}
   for _, word in ipairs(enabled) do
     if word == "all" or word == "bundled" then
@@ -110,7 +123,8 @@ function loader:select(enabled)
       if self.found[word] then
         add(wanted, seen, word)
       else
-        self:fail(nil, nil, word .. " plugin is enabled but not installed")
+        self:fail(nil, nil, word .. " plugin is enabled but not installed in "
+          .. table.concat(dirs, ", "))
       end
     end
   end
@@ -300,7 +314,7 @@ end
 function _M.load(dirs, enabled)
   local self = setmetatable({ found = {}, shipped = {}, plugins = {}, errors = {} }, loader)
   self:scan(dirs)
-  local wanted = self:select(enabled)
+  local wanted = self:select(enabled, dirs)
   install_searcher(self.found)
   for _, name in ipairs(wanted) do
     self:load(name)

@@ -87,7 +87,8 @@ describe("weir plugins", function()
     assert.equal(0, (run("plugins", "check", "good")))
     assert.equal(1, (run("plugins", "check", "broken")))
     local status, _, err = run("plugins", "check", "good", "zork")
-    assert.same({ 1, "zork plugin is enabled but not installed\n" }, { status, err })
+    assert.same({ 1, "zork plugin is enabled but not installed in " .. top .. "/p, " .. top
+      .. "/q\n" }, { status, err })
   end)
 
   it("anything else is misuse", function()

@@ -239,7 +239,8 @@ services:
 
   it("knows the plugins", function()
     assert.same({ "2 plugins[1].name: plugin 'x' not enabled; "
-      .. "add it to the 'plugins' configuration property" }, errors_of("plugins: [{name: x}]"))
+      .. "add it to the 'plugins' configuration property, or its directory to 'plugin_dir'" },
+      errors_of("plugins: [{name: x}]"))
     assert.same({ "2 plugins[1].name: required field missing" }, errors_of("plugins: [{}]"))
     assert.same({ "2 plugins[1].name: expected a string" }, errors_of("plugins: [{name: 5}]"))
   end)

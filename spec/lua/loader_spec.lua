@@ -99,7 +99,21 @@ describe("loader", function()
     assert.same({}, (load()))
     local loaded, errors = load("bundled", "zork")
     assert.same({ "a" }, loaded)
-    assert.same({ "zork plugin is enabled but not installed" }, errors)
+    assert.same({ "zork plugin is enabled but not installed in " .. top .. "/p, " .. top .. "/q" },
+      errors)
+  end)
+
+  it("says what may not be read", function()
+    plugin("a")
+    os.execute("chmod 0 " .. top .. "/p/a/handler.lua")
+    local handle = io.open(top .. "/p/a/handler.lua")
+    local _, errors = load("all")
+    os.execute("chmod 644 " .. top .. "/p/a/handler.lua")
+    if handle then -- root may read everything
+      handle:close()
+      return
+    end
+    assert.same({ top .. "/p/a/handler.lua: cannot read this file: Permission denied" }, errors)
   end)
 
   it("refuses the same name twice", function()

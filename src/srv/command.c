@@ -163,13 +163,21 @@ static int run_start(const struct arguments *a)
 
 /* ---- check, restart, plugins, version */
 
-static int check(const struct arguments *a, struct conf **conf, struct err *e)
+/* For good: plugins are loaded by the user who must be able to read them. */
+static int become_worker(const struct conf *conf, struct err *e)
 {
     struct identity workers;
+    int rc = identity_of_workers(conf, &workers, e);
+
+    return rc == 0 ? identity_assume(&workers, 0, e) : rc;
+}
+
+static int check(const struct arguments *a, struct conf **conf, struct err *e)
+{
     int rc = load_conf(a, conf, e);
 
     if (rc == 0)
-        rc = identity_of_workers(*conf, &workers, e);
+        rc = become_worker(*conf, e);
     if (rc == 0)
         rc = worker_check(*conf, e);
     return rc;
@@ -241,6 +249,8 @@ static int run_plugins(const struct arguments *a)
     }
     rc = load_conf(a, &conf, &e);
     if (rc == 0)
+        rc = become_worker(conf, &e);
+    if (rc == 0)
         rc = lua_command(conf, a->argc, a->argv, &e);
     conf_free(conf);
     return rc < 0 ? complain(&e) : rc;
@@ -311,8 +321,9 @@ static const struct command COMMANDS[] = {
     { "status", "status", "prints what runs",
       "Prints what runs: master, workers, listeners, counters.", run_status, false },
     { "plugins", "plugins list|check", "lists or checks the plugins",
-      "Lists the plugins that are found, or loads each and says what is wrong.", run_plugins,
-      true },
+      "list shows the plugins that are found. check loads each, or those that are named\n"
+      "behind it, and says what is wrong with it.",
+      run_plugins, true },
     { "version", "version", "prints the version", "Prints the version.", run_version, false },
 };
 

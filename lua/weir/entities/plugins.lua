@@ -91,6 +91,7 @@ local function name_error(name)
     return "expected a string"
   end
   return "plugin '" .. name .. "' not enabled; add it to the 'plugins' configuration property"
+    .. ", or its directory to 'plugin_dir'"
 end
 
 -- As schema:accept: the completed entity, or nil and errors.
