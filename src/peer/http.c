@@ -152,7 +152,8 @@ void http_send_request(struct http_exchange *x)
 {
     x->phase = HTTP_HEAD;
     x->eof = x->broken = x->bulk = false;
-    x->response = (struct http1_head){ .to_head = x->request.to_head };
+    x->response = (struct http1_head){ .to_head = x->request.to_head,
+                                       .max_bytes = x->client->config.max_head_bytes };
     x->conn->requests++;
     upload_rewind(x);
     flush(x);

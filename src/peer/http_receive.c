@@ -59,10 +59,10 @@ static void read_head(struct http_exchange *x)
     struct err e;
     int n = http1_head_parse(in, &x->response, x->arena, &e);
 
-    if (n < 0)
+    if (n == ERR_BOUND && in.n >= max_bytes)
+        http_fail(x, n, "the response's head is larger than upstream_max_head_bytes");
+    else if (n < 0)
         http_fail(x, n, e.text);
-    else if ((n == 0 && in.n >= max_bytes) || (size_t)n > max_bytes)
-        http_fail(x, ERR_BOUND, "the response's head is larger than upstream_max_head_bytes");
     else if (n > 0)
         on_head(x, (size_t)n);
     else if (x->eof)

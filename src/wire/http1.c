@@ -5,6 +5,7 @@
  */
 #include "wire/http1.h"
 #include "wire/hop.h"
+#include "wire/word.h"
 
 /* ---- requests ---- */
 
@@ -19,7 +20,7 @@ static bool is_visible(struct str s)
 }
 
 /* Fields that the encoder writes itself, or that may not leave this host. */
-static bool is_own(const struct headers *h, bool has_connection, struct str name)
+static bool is_own(const struct headers *h, bool names_fields, struct str name)
 {
     switch (name.n) {
     case 4:
@@ -41,7 +42,7 @@ static bool is_own(const struct headers *h, bool has_connection, struct str name
     default:
         break;
     }
-    return hop_is_fixed(name) || (has_connection && hop_is_named(h, name));
+    return hop_is_fixed(name) || (names_fields && hop_is_named(h, name));
 }
 
 static int check_request(const struct http1_request *r, struct err *e)
@@ -94,7 +95,7 @@ int http1_put_request(struct buf *out, const struct http1_request *r, struct err
 {
     const struct headers *h = r->headers;
     size_t n = r->method.n + r->target.n + r->host.n + 96;
-    bool has_connection = headers_find(h, STR("Connection"), 0) >= 0;
+    bool names_fields = hop_names_fields(h);
     int rc = check_request(r, e);
     char *to;
 
@@ -111,7 +112,7 @@ int http1_put_request(struct buf *out, const struct http1_request *r, struct err
     to = append(to, STR(" HTTP/1.1\r\n"));
     to = append_field(to, STR("Host"), r->host);
     for (unsigned i = 0; i < h->n; i++)
-        if (!is_own(h, has_connection, h->v[i].name))
+        if (!is_own(h, names_fields, h->v[i].name))
             to = append_field(to, h->v[i].name, h->v[i].value);
     to = append_framing(to, r);
     to = append(to, STR("\r\n"));
@@ -163,17 +164,39 @@ static bool next_line(struct str *in, struct str *line)
     return true;
 }
 
-/* No control characters but the tab; those include a CR that ends no line. */
-static bool is_text(struct str s)
+static bool bytes_are_text(const char *p, size_t n)
 {
     bool valid = true;
 
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
 
         valid &= (c >= ' ' && c != 0x7f) || c == '\t';
     }
     return valid;
+}
+
+/* Only words with control characters are looked at byte by byte. */
+static bool word_is_text(const char *p)
+{
+    uint64_t w = word_load(p), without_del = w ^ WORD_ALL(0x7fu);
+    bool has_del = ((without_del - WORD_ALL(1u)) & ~without_del & WORD_HIGH) != 0;
+
+    return LIKELY(!word_has_control(w) && !has_del) || bytes_are_text(p, WORD_BYTES);
+}
+
+/* No control characters but the tab; those include a CR that ends no line. */
+static bool is_text(struct str s)
+{
+    const char *p = s.p;
+    size_t n = s.n;
+
+    if (n < WORD_BYTES)
+        return bytes_are_text(p, n);
+    for (; n > WORD_BYTES; p += WORD_BYTES, n -= WORD_BYTES)
+        if (!word_is_text(p))
+            return false;
+    return word_is_text(p - (WORD_BYTES - n)); /* may overlap the one before */
 }
 
 static int parse_status_line(struct str line, struct http1_head *h, struct err *e)
@@ -191,7 +214,29 @@ static int parse_status_line(struct str line, struct http1_head *h, struct err *
     return 0;
 }
 
-static int parse_field(struct str line, struct headers *h, struct arena *a, struct err *e)
+/* The fields that decide where the response ends: nearly all others are not looked for again. */
+enum {
+    SEEN_LENGTH = 1,
+    SEEN_CODING = 2,
+    SEEN_CONNECTION = 4,
+};
+
+static unsigned what_is_seen(struct str name)
+{
+    switch (name.n) {
+    case 10:
+        return str_eq_nocase(name, STR("Connection")) ? SEEN_CONNECTION : 0;
+    case 14:
+        return str_eq_nocase(name, STR("Content-Length")) ? SEEN_LENGTH : 0;
+    case 17:
+        return str_eq_nocase(name, STR("Transfer-Encoding")) ? SEEN_CODING : 0;
+    default:
+        return 0;
+    }
+}
+
+static int parse_field(struct str line, struct headers *h, unsigned *seen, struct arena *a,
+                       struct err *e)
 {
     const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
     struct str name, value;
@@ -209,6 +254,7 @@ static int parse_field(struct str line, struct headers *h, struct arena *a, stru
         return err_set(e, ERR_BOUND, "the response has more than %d headers",
                        HTTP1_MAX_HEADER_COUNT);
     headers_add(h, a, name, str_trim(value));
+    *seen |= what_is_seen(name);
     return 0;
 }
 
@@ -219,8 +265,6 @@ static int parse_length(struct http1_head *h, struct arena *a, struct err *e)
     int i = headers_find(&h->headers, name, 0);
     struct str first;
 
-    if (i < 0)
-        return 0;
     first = h->headers.v[i].value;
     if (str_to_u64(first, INT64_MAX, &h->content_length))
         return err_set(e, ERR_SYNTAX, "the response's Content-Length is not a number");
@@ -237,9 +281,7 @@ static int parse_coding(struct http1_head *h, bool *chunked, struct err *e)
     struct str name = STR("Transfer-Encoding");
     int i = headers_find(&h->headers, name, 0);
 
-    *chunked = i >= 0;
-    if (i < 0)
-        return 0;
+    *chunked = true;
     if (headers_find(&h->headers, name, (unsigned)i + 1) >= 0 ||
         !str_eq_nocase(h->headers.v[i].value, STR("chunked")))
         return err_set(e, ERR_SYNTAX, "the response's Transfer-Encoding is not chunked");
@@ -258,19 +300,19 @@ static bool wants_keep_alive(const struct http1_head *h)
     return h->minor_version > 0 || hop_is_named(&h->headers, STR("keep-alive"));
 }
 
-static int set_framing(struct http1_head *h, struct arena *a, struct err *e)
+static int set_framing(struct http1_head *h, unsigned seen, struct arena *a, struct err *e)
 {
-    bool chunked;
-    int rc = parse_length(h, a, e);
+    bool chunked = false;
+    int rc = seen & SEEN_LENGTH ? parse_length(h, a, e) : 0;
 
     if (rc)
         return rc;
-    rc = parse_coding(h, &chunked, e);
+    rc = seen & SEEN_CODING ? parse_coding(h, &chunked, e) : 0;
     if (rc)
         return rc;
-    if (!hop_is_bounded(&h->headers))
+    if (seen & SEEN_CONNECTION && !hop_is_bounded(&h->headers))
         return err_set(e, ERR_SYNTAX, "the response's Connection names too many fields");
-    h->keep_alive = wants_keep_alive(h);
+    h->keep_alive = seen & SEEN_CONNECTION ? wants_keep_alive(h) : h->minor_version > 0;
     if (h->to_head || h->status == 204 || h->status == 304) {
         h->framing = HTTP1_BODY_NONE;
         /* A server that announces a body with 204 may well send one. */
@@ -292,6 +334,7 @@ static int parse_head(struct str in, size_t end, struct http1_head *h, struct ar
                       struct err *e)
 {
     struct str rest = { in.p + h->start, end - h->start }, line;
+    unsigned seen = 0;
     int rc;
 
     if (!next_line(&rest, &line))
@@ -301,11 +344,11 @@ static int parse_head(struct str in, size_t end, struct http1_head *h, struct ar
         return rc;
     rest = arena_str(a, rest);
     while (next_line(&rest, &line) && line.n > 0) {
-        rc = parse_field(line, &h->headers, a, e);
+        rc = parse_field(line, &h->headers, &seen, a, e);
         if (rc)
             return rc;
     }
-    return set_framing(h, a, e);
+    return set_framing(h, seen, a, e);
 }
 
 /* Says early that nothing good will come, whatever follows. */
@@ -319,11 +362,11 @@ static bool may_be_http1(struct str in, const struct http1_head *h)
 
 int http1_head_parse(struct str in, struct http1_head *h, struct arena *a, struct err *e)
 {
-    size_t end;
+    size_t max_bytes = h->max_bytes ? h->max_bytes : HTTP1_MAX_HEAD_BYTES, end;
     int rc;
 
-    if (in.n > HTTP1_MAX_HEAD_BYTES)
-        in.n = HTTP1_MAX_HEAD_BYTES;
+    if (in.n > max_bytes)
+        in.n = max_bytes;
     while ((end = find_end(in, h)) > 0) {
         rc = parse_head(in, end, h, a, e);
         if (rc)
@@ -336,8 +379,7 @@ int http1_head_parse(struct str in, struct http1_head *h, struct arena *a, struc
     }
     if (!may_be_http1(in, h))
         return err_set(e, ERR_SYNTAX, "the response does not begin with an HTTP/1 status line");
-    if (in.n == HTTP1_MAX_HEAD_BYTES)
-        return err_set(e, ERR_BOUND, "the response's head is longer than %d bytes",
-                       HTTP1_MAX_HEAD_BYTES);
+    if (in.n == max_bytes)
+        return err_set(e, ERR_BOUND, "the response's head is longer than %zu bytes", max_bytes);
     return 0;
 }

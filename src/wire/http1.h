@@ -13,7 +13,7 @@
 #include "base/weir.h"
 #include "wire/headers.h"
 
-#define HTTP1_MAX_HEAD_BYTES 65536 /* with interim (1xx) heads before it */
+#define HTTP1_MAX_HEAD_BYTES 65536 /* unless max_bytes says otherwise */
 #define HTTP1_MAX_HEADER_COUNT 1000
 
 enum http1_framing {
@@ -41,9 +41,10 @@ int http1_put_chunk(struct buf *out, const char *p, size_t n) MUST_CHECK;
 
 int http1_put_last_chunk(struct buf *out) MUST_CHECK;
 
-/* Zero it for each response; to_head is set by the caller. */
+/* Zero it for each response; the first two are set by the caller. */
 struct http1_head {
-    bool to_head; /* the response is one to HEAD */
+    bool to_head;     /* the response is one to HEAD */
+    size_t max_bytes; /* of the head, with interim (1xx) heads before it; 0: HTTP1_MAX_HEAD_BYTES */
     unsigned status, minor_version;
     struct headers headers;
     enum http1_framing framing;

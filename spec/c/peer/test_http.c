@@ -261,6 +261,41 @@ static void test_endless_head(void **state)
     end(s);
 }
 
+static void many_fields(struct scripted *s)
+{
+    int fd = scripted_accept(s);
+
+    scripted_head(s, fd);
+    scripted_say(fd, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n");
+    for (int i = 0; i < 300; i++) {
+        char line[1000];
+
+        memset(line, 'v', sizeof line);
+        memcpy(line, "X-Filler: ", 10);
+        memcpy(line + sizeof line - 3, "\r\n", 3);
+        scripted_say(fd, line);
+    }
+    scripted_say(fd, "\r\nok");
+    close(fd);
+}
+
+/* The bound is the configuration's alone, however large. */
+static void test_head_in_bounds(void **state)
+{
+    struct http_config config = { .max_idle = 1, .max_head_bytes = 320000 };
+    struct scripted *s = scripted_start(many_fields, NULL);
+    struct call *c;
+
+    (void)state;
+    client_close();
+    client_open(&config);
+    c = get("127.0.0.1", s->port);
+    assert_int_equal(c->x.response.headers.n, 301);
+    assert_int_equal(headers_get(&c->x.response.headers, STR("X-Filler"))->n, 987);
+    assert_answer(c, 200, "ok");
+    end(s);
+}
+
 /* ---- pooled connections ---- */
 
 static void test_reuse(void **state)
@@ -1003,6 +1038,7 @@ int main(void)
         BARE(test_broken_off),
         T(test_reset),
         T(test_endless_head),
+        T(test_head_in_bounds),
         T(test_reuse),
         T(test_reuse_bodyless),
         T(test_not_reused),

@@ -188,8 +188,12 @@ static void connection_names_fields(void **state)
 {
     struct fixture *f = *state;
 
+    assert_false(hop_names_fields(&f->list));
+    add(f, "Connection", "Keep-Alive ,, close");
+    assert_false(hop_names_fields(&f->list));
     add(f, "connection", "close, x-a");
     add(f, "Connection", "X-B");
+    assert_true(hop_names_fields(&f->list));
     assert_true(hop_is_named(&f->list, STR("X-A")));
     assert_true(hop_is_named(&f->list, STR("x-b")));
     assert_false(hop_is_named(&f->list, STR("X")));

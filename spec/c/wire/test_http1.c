@@ -371,6 +371,11 @@ static void heads_are_bounded(void **state)
     assert_int_equal(buf_add(&b, "xxx\r\n\r\n", 7), 0);
     assert_int_equal(http1_head_parse((struct str){ b.p, b.n }, &h, &arena, &error), ERR_BOUND);
 
+    h = (struct http1_head){ .max_bytes = b.n };
+    assert_int_equal(http1_head_parse((struct str){ b.p, b.n }, &h, &arena, &error), b.n);
+    h = (struct http1_head){ .max_bytes = b.n - 1 };
+    assert_int_equal(http1_head_parse((struct str){ b.p, b.n }, &h, &arena, &error), ERR_BOUND);
+
     b.n = 0;
     assert_int_equal(buf_add(&b, "HTTP/1.1 200 OK\r\n", 17), 0);
     for (int i = 0; i <= HTTP1_MAX_HEADER_COUNT; i++)
