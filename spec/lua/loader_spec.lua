@@ -107,7 +107,7 @@ describe("loader", function()
     plugin("a")
     os.execute("chmod 0 " .. top .. "/p/a/handler.lua")
     local handle = io.open(top .. "/p/a/handler.lua")
-    local _, errors = load("all")
+    local _, errors = loader.load({ top .. "/p" }, { "all" })
     os.execute("chmod 644 " .. top .. "/p/a/handler.lua")
     if handle then -- root may read everything
       handle:close()
