@@ -142,6 +142,16 @@ describe("a service", function()
     w:expect_log("upstream", 1)
   end)
 
+  it("has not failed when it is the client that takes its time", function()
+    local n = modes.is_slow_io() and 300000 or 20000000
+    local c = assert(fcgi.connect(w.unix))
+    assert(c:send(fcgi.request({ params = { REQUEST_URI = "/bytes?n=" .. n,
+                                            HTTP_HOST = "slow" } })))
+    net.sleep(1) -- over three times its read_timeout
+    assert.equal(n, #assert(c:answer(1, 60)).body)
+    c:close()
+  end)
+
   it("that was restarted gets the next request without an error", function()
     for _ = 1, 3 do
       assert.equal("hello\n", ask("/", "real").body)

@@ -107,8 +107,10 @@ void http_on_readable(struct http_conn *c)
             http_arm_deadline(x);
         read_head(x);
     } else {
+        /* the upstream's time runs again when the reader has taken what is there */
+        x->hungry = false;
         http_arm_deadline(x);
-        http_tell(x);
+        x->handlers->on_data(x);
     }
 }
 
