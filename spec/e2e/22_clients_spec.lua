@@ -32,13 +32,20 @@ describe("an independent client", function()
 
   it("is cgi-fcgi of libfcgi", function()
     local client = env.client()
+    local address = "127.0.0.1:" .. e:port()
+    -- it puts each piece of a record's header where the first one belongs
+    local whole = weir.new(e, { name = "whole", prefix = "whole", whole_writes = true,
+                                yml = limits.sample_yml(service.url),
+                                conf = { fastcgi_listen = address } })
+    whole:start()
     limits.assert_six(function()
-      local text, code = proc.run({ "cgi-fcgi", "-bind", "-connect", tcp }, { env = {
+      local text, code = proc.run({ "cgi-fcgi", "-bind", "-connect", address }, { env = {
         REQUEST_METHOD = "GET", REQUEST_URI = "/echo", REMOTE_ADDR = client,
         SERVER_PROTOCOL = "HTTP/1.1", SERVER_NAME = "localhost", SERVER_PORT = "80" } })
       assert.equal(0, code)
       return fcgi.parse_response(text)
     end, "hello\n")
+    whole:stop()
   end)
 
   it("is Net::FastCGI, two requests at once on one connection", function()

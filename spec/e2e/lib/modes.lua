@@ -59,6 +59,11 @@ function _M.bytes(n)
   return env.mode == "slow-io" and math.min(n, 1000000) or n
 end
 
+-- True in the mode in which every byte is a read and a write of its own.
+function _M.is_slow_io()
+  return env.mode == "slow-io"
+end
+
 -- True in the modes in which weir is slow on purpose: long examples do less.
 function _M.is_slow()
   return env.mode == "slow-io" or env.mode == "asan" or env.mode == "nojit"

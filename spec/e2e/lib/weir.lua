@@ -21,16 +21,18 @@ if not _M.bin then
   error("no weir to test: set WEIR_BIN")
 end
 
--- What the mode puts around weir, and around nothing else.
-local function mode_environment()
+-- What the mode puts around weir, and around nothing else. whole_writes: for fronts that do not
+-- take a record in pieces.
+local function mode_environment(whole_writes)
   local vars = { WEIR_DATA_DIR = os.getenv("WEIR_DATA_DIR") or env.srcdir }
   if env.mode == "slow-io" then
-    vars.WEIR_TEST_SLOW_IO = 1
+    vars.WEIR_TEST_SLOW_IO = whole_writes and "read" or 1
     vars.LD_PRELOAD = assert(stdlib.realpath(os.getenv("WEIR_SLOWIO") or "build/slowio.so"))
   elseif env.mode == "nojit" then
     vars.WEIR_TEST_JIT = "off"
   elseif env.mode == "asan" then
-    vars.ASAN_OPTIONS = "abort_on_error=0:exitcode=99:detect_leaks=1"
+    -- what is freed stays out of use for a while, but not in more memory than specs bear
+    vars.ASAN_OPTIONS = "abort_on_error=0:exitcode=99:detect_leaks=1:quarantine_size_mb=8"
     vars.UBSAN_OPTIONS = "print_stacktrace=1:halt_on_error=1"
   end
   return vars
@@ -39,7 +41,7 @@ _M.mode_environment = mode_environment
 
 local function conf_text(self, changes)
   local keys = {
-    prefix = self.env:path("run"), fastcgi_listen = "unix:" .. self.socket,
+    prefix = self.prefix or self.env:path("run"), fastcgi_listen = "unix:" .. self.socket,
     fastcgi_socket_mode = "0666", workers = 2, declarative_config = self.yml_path,
     error_log = self.log_path, log_level = "notice", counter_memory = "4m",
     user = env.is_root and "www-data" or "", drain_timeout = "10s",
@@ -57,7 +59,8 @@ local function conf_text(self, changes)
   return table.concat(lines, "\n") .. "\n"
 end
 
--- opts: name (default "weir"), conf (keys that differ), yml (text of weir.yml).
+-- opts: name (default "weir"), conf (keys that differ), yml (text of weir.yml), whole_writes (see
+-- mode_environment), prefix (of its own, for one beside others).
 -- .socket is its unix socket, .unix that as an address.
 function _M.new(e, opts)
   local name = opts.name or "weir"
@@ -69,6 +72,11 @@ function _M.new(e, opts)
   self.log_name = "log/" .. name .. ".log"
   self.log_path = e:path(self.log_name)
   self.read_to = { 0, 0 }
+  self.whole_writes = opts.whole_writes
+  if opts.prefix then
+    self.prefix = e:path(opts.prefix)
+    stat.mkdir(self.prefix, 7 * 64 + 5 * 8 + 5)
+  end
   self:write_conf(self.conf)
   self:write_yml(opts.yml)
   e:add_check(function()
@@ -95,7 +103,7 @@ function weir:start(opts)
   opts = opts or {}
   local argv = { _M.bin, "start", "--foreground", "-c", self.conf_path }
   self.proc = self.env:spawn(argv, {
-    env = mode_environment(), files = opts.files,
+    env = mode_environment(self.whole_writes), files = opts.files,
     output = self.env:path("log/" .. self.name .. ".out"),
   })
   local served = generations(self)
@@ -110,16 +118,24 @@ function weir:start(opts)
   return self
 end
 
--- A command on this configuration, such as "check": its output and exit code.
-function weir:command(verb, opts)
-  opts = opts or {}
+local function command_of(self, verb, opts)
   local argv = { _M.bin, verb, "-c", self.conf_path }
   for _, arg in ipairs(opts.args or {}) do
     argv[#argv + 1] = arg
   end
-  local vars = mode_environment()
+  local vars = mode_environment(self.whole_writes)
   vars.WEIR_SPEC_DIR = self.env.dir
-  return proc.run(argv, { env = vars, timeout = opts.timeout })
+  return argv, { env = vars, timeout = opts.timeout }
+end
+
+-- A command on this configuration, such as "check": its output and exit code.
+function weir:command(verb, opts)
+  return proc.run(command_of(self, verb, opts or {}))
+end
+
+-- The same beside what the spec does meanwhile: the process.
+function weir:command_beside(verb)
+  return self.env:spawn(command_of(self, verb, {}))
 end
 
 function weir:output()
