@@ -3,6 +3,7 @@
  * epoll, reads right after accept, one write for a response; no parameters are
  * looked at. It answers the bytes of a file, so that it sends what weir sends.
  */
+#define _GNU_SOURCE /* accept4 */
 #include <errno.h>
 #include <fastcgi.h>
 #include <stdint.h>
