@@ -104,7 +104,8 @@ local function start(ctx, req, match)
                                own and own.retries or service.retries,
                                own and own.connect_timeout or service.connect_timeout,
                                own and own.write_timeout or service.write_timeout,
-                               own and own.read_timeout or service.read_timeout)
+                               own and own.read_timeout or service.read_timeout,
+                               match.route.request_buffering and 1 or 0)
 end
 
 

@@ -33,6 +33,9 @@ services:
       - name: methods
         methods: [ DELETE ]
         paths: [ /only-delete ]
+  - name: streamed
+    url: URL
+    routes: [ { name: streamed, hosts: [ streamed ], paths: [ / ], request_buffering: false } ]
   - name: limited
     url: URL
     routes: [ { name: limited, hosts: [ limited ], paths: [ / ] } ]
@@ -54,7 +57,9 @@ describe("the gateway", function()
   setup(function()
     e = env.new()
     service = upstream.nginx(e)
-    w = weir.new(e, { yml = YML:gsub("URL", service.url), conf = { workers = 1 } }):start()
+    w = weir.new(e, { yml = YML:gsub("URL", service.url), conf = {
+      workers = 1, client_body_buffer_size = modes.bytes(1 * MB) / 2,
+    } }):start()
   end)
 
   teardown(function()
@@ -145,23 +150,51 @@ describe("the gateway", function()
       assert.equal("100000 -\n", got.body)
     end)
 
-    it("sends a body of unknown length in chunks", function()
+    -- A body in two parts, with a pause between, for a host.
+    local function send_slowly(host)
       local c = assert(fcgi.connect(w.unix))
       local list = fcgi.params({ REQUEST_METHOD = "POST", REQUEST_URI = "/body-length",
-                                 HTTP_TRANSFER_ENCODING = "chunked" })
+                                 HTTP_HOST = host, HTTP_TRANSFER_ENCODING = "chunked" })
       assert(c:send(fcgi.begin(1, 1, false) .. fcgi.stream(fcgi.PARAMS, 1, fcgi.pairs(list)) ..
                     fcgi.record(fcgi.STDIN, 1, ("b"):rep(50000))))
       net.sleep(0.2)
       assert(c:send(fcgi.stream(fcgi.STDIN, 1, ("b"):rep(50000))))
-      assert.equal("100000 chunked\n", assert(c:answer()).body)
+      local body = assert(c:answer()).body
+      c:close()
+      return body
+    end
+
+    it("sends a body of unknown length in chunks, or waits for it", function()
+      assert.equal("100000 chunked\n", send_slowly("streamed"))
+      assert.equal("100000 -\n", send_slowly("buffered"))
+    end)
+
+    it("asks the service when the body is here", function()
+      local before = #service:requests()
+      local c = assert(fcgi.connect(w.unix))
+      local list = fcgi.params({ REQUEST_METHOD = "POST", REQUEST_URI = "/first-piece",
+                                 CONTENT_LENGTH = 10 })
+      assert(c:send(fcgi.begin(1, 1, false) .. fcgi.stream(fcgi.PARAMS, 1, fcgi.pairs(list)) ..
+                    fcgi.record(fcgi.STDIN, 1, "abc")))
+      assert.is_nil((c:record(0.3)))
+      assert.equal(before, #service:requests())
+      assert(c:send(fcgi.record(fcgi.STDIN, 1, "defghij") .. fcgi.record(fcgi.STDIN, 1, "")))
+      assert.matches("\nall 10\n$", assert(c:answer(1)).body)
       c:close()
     end)
 
+    it("lets go of a client that leaves before its body is here", function()
+      local c = assert(fcgi.connect(w.unix))
+      local list = fcgi.params({ REQUEST_METHOD = "POST", REQUEST_URI = "/", CONTENT_LENGTH = 10 })
+      assert(c:send(fcgi.begin(1, 1, false) .. fcgi.stream(fcgi.PARAMS, 1, fcgi.pairs(list)) ..
+                    fcgi.record(fcgi.STDIN, 1, "abc")))
+      net.sleep(0.1)
+      c:close()
+      assert.equal("hello\n", ask("/").body)
+    end)
+
     it("sends a large body that nobody announced", function()
-      local n = 3 * MB -- more than weir keeps to learn the length
-      if modes.is_slow_io() then
-        n = math.floor(1.2 * MB)
-      end
+      local n = modes.bytes(3 * MB) -- more than is kept to learn the length
       local got = ask("/body-length", { REQUEST_METHOD = "POST" }, { body = ("b"):rep(n) })
       assert.equal(200, got.status)
       assert.equal(n .. " chunked\n", got.body)
@@ -170,7 +203,7 @@ describe("the gateway", function()
     it("sends a body on while it is still coming", function()
       local c = assert(fcgi.connect(w.unix))
       local list = fcgi.params({ REQUEST_METHOD = "POST", REQUEST_URI = "/first-piece",
-                                 CONTENT_LENGTH = 10 })
+                                 HTTP_HOST = "streamed", CONTENT_LENGTH = 10 })
       assert(c:send(fcgi.begin(1, 1, false) .. fcgi.stream(fcgi.PARAMS, 1, fcgi.pairs(list)) ..
                     fcgi.record(fcgi.STDIN, 1, "abc")))
       local seen = ""
@@ -238,16 +271,18 @@ describe("the gateway", function()
     end)
 
     it("keeps the length of a body when the service said it", function()
-      local got = ask("/bytes?n=300000")
-      assert.equal("300000", got.headers["content-length"])
-      assert.equal(300000, #got.body)
+      local n = modes.bytes(300000)
+      local got = ask("/bytes?n=" .. n)
+      assert.equal(tostring(n), got.headers["content-length"])
+      assert.equal(n, #got.body)
     end)
 
     it("passes a chunked body on without its chunks", function()
-      local got = ask("/bytes?n=300000&chunked=1")
+      local n = modes.bytes(300000)
+      local got = ask("/bytes?n=" .. n .. "&chunked=1")
       assert.is_nil(got.headers["content-length"])
-      assert.equal(300000, #got.body)
-      assert.equal(("0123456789abcdef"):rep(300000 / 16), got.body)
+      assert.equal(n, #got.body)
+      assert.equal(("0123456789abcdef"):rep(n / 16), got.body)
     end)
 
     it("passes pieces on as they come", function()

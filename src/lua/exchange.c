@@ -24,6 +24,7 @@ struct exchange {
     enum http1_framing framing;
     uint64_t content_length;
     size_t lent_bytes; /* of the piece that exchange_read gave last */
+    bool held;         /* it starts when the request's body is here */
     bool forwarding;   /* the coroutine sleeps while bytes go down */
     bool pumping;      /* what the transport says meanwhile is no news */
     bool cancelled;
@@ -130,12 +131,38 @@ static void take_body(struct exchange *ex)
         req->transport->on_flow(req, true);
 }
 
+/*
+ * A body that is too large to be held goes up from its first byte; one of unknown length as soon
+ * as half of the room is used, so that what comes meanwhile fits into the other half.
+ */
+static bool waits_for_body(const struct exchange *ex)
+{
+    const struct req *req = ex->req;
+    size_t max_bytes = req->body.max_bytes;
+
+    if (!ex->params.whole_body || body_is_complete(req) || req->body_paused)
+        return false;
+    if (max_bytes == 0)
+        return true;
+    if (req->content_length >= 0)
+        return (uint64_t)req->content_length <= max_bytes;
+    return req->body.n < max_bytes / 2;
+}
+
+static void start_now(struct deferred *d);
+
 void exchange_on_request_body(struct req *req)
 {
     struct exchange *ex = req->exchange;
 
     if (!ex || ex->start.queued || req->has_own_body)
         return;
+    if (ex->held) {
+        ex->held = waits_for_body(ex);
+        if (!ex->held)
+            loop_defer(req->loop, &ex->start, start_now);
+        return;
+    }
     http_upload(&ex->http, body_of(req), req->body_complete);
     take_body(ex);
 }
@@ -270,6 +297,10 @@ static void start_now(struct deferred *d)
         .read_ms = p->read_ms,
     };
 
+    ex->held = waits_for_body(ex);
+    if (ex->held)
+        return;
+    req->upstream_start_us = clock_mono_us_exact();
     set_framing(ex);
     r.framing = ex->framing;
     r.content_length = ex->content_length;
@@ -283,7 +314,7 @@ static void on_cancel(struct op *op)
     loop_undefer(ex->req->loop, &ex->start);
     http_close(&ex->http);
     ex->cancelled = true;
-    ex->forwarding = false;
+    ex->held = ex->forwarding = false;
     finish(ex);
 }
 

@@ -29,6 +29,7 @@ struct exchange_params {
     struct str host, target; /* copied */
     unsigned port, retries;
     int connect_ms, write_ms, read_ms;
+    bool whole_body; /* nothing leaves before the request's body is here, if it can be held */
 };
 
 enum exchange_step {
@@ -40,7 +41,8 @@ enum exchange_step {
 
 /*
  * Begins with the request's method, headers and body as they are now; bytes leave at the
- * end of the turn. The pending op that is returned is done when the response's head is there.
+ * end of the turn, or when the whole body is here. The pending op that is returned is done when the
+ * response's head is there.
  */
 struct op *exchange_start(struct req *req, const struct exchange_params *p)
     __attribute__((returns_nonnull));

@@ -31,7 +31,8 @@ void weir_upstream_describe(weir_req *r, const char *host, size_t host_n, int tr
 }
 
 int weir_upstream_start(weir_req *r, const char *host, size_t host_n, int port, const char *target,
-                        size_t target_n, int retries, int connect_ms, int write_ms, int read_ms)
+                        size_t target_n, int retries, int connect_ms, int write_ms, int read_ms,
+                        int whole_body)
 {
     struct exchange_params p = {
         .host = str_of(host, host_n),
@@ -41,6 +42,7 @@ int weir_upstream_start(weir_req *r, const char *host, size_t host_n, int port, 
         .connect_ms = connect_ms,
         .write_ms = write_ms,
         .read_ms = read_ms,
+        .whole_body = whole_body,
     };
 
     return wait_for(exchange_start(req_of(r), &p));

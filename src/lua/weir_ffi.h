@@ -131,11 +131,12 @@ void weir_upstream_describe(weir_req *req, const char *host, size_t host_n, int 
  * retries: how often a connection may be tried again. Always WEIR_WAIT or an
  * error; after the wait, weir_upstream_result gives 0 (head received),
  * -5 timeout, -6 cannot connect or closed, -2 or -3 invalid response, -1 the
- * name has no address, -7 given up because the client left.
+ * name has no address, -7 given up because the client left. whole_body: the request's body
+ * arrives first, unless it is larger than what may be held.
  */
 int weir_upstream_start(weir_req *req, const char *host, size_t host_n, int port,
                         const char *target, size_t target_n, int retries, int connect_ms,
-                        int write_ms, int read_ms);
+                        int write_ms, int read_ms, int whole_body);
 int weir_upstream_result(weir_req *req);
 /* What the failure was, in words: valid until the request ends. */
 const char *weir_upstream_reason(const weir_req *req);

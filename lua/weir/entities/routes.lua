@@ -23,6 +23,7 @@ return {
     { strip_path = { type = "boolean", required = true, default = true } },
     { preserve_host = { type = "boolean", required = true, default = false } },
     { request_buffering = { type = "boolean", required = true, default = true } },
+    -- COMPAT(kong): accepted; the web server in front buffers responses (see doc/config.md)
     { response_buffering = { type = "boolean", required = true, default = true } },
     { tags = typedefs.tags },
     { service = { type = "foreign", reference = "services" } },

@@ -84,9 +84,10 @@ static struct req *request(const char *method)
     return req;
 }
 
-static struct op *start(struct req *req, unsigned port)
+static struct op *start_with(struct req *req, unsigned port, bool whole_body)
 {
     struct exchange_params p = {
+        .whole_body = whole_body,
         .host = STR("127.0.0.1"),
         .target = STR("/path?query"),
         .port = port,
@@ -96,6 +97,11 @@ static struct op *start(struct req *req, unsigned port)
     };
 
     return exchange_start(req, &p);
+}
+
+static struct op *start(struct req *req, unsigned port)
+{
+    return start_with(req, port, false);
 }
 
 static bool turn_until_done(const struct op *op)
@@ -317,6 +323,89 @@ static void arrives(struct req *req, const char *bytes, bool complete)
 }
 
 /* The length is not known: chunks, as the pieces arrive. */
+static void body_comes(struct req *req, const char *text, bool complete)
+{
+    assert_int_equal(buf_add(&req->body, text, strlen(text)), 0);
+    req->body_bytes += strlen(text);
+    req->body_complete = complete;
+    exchange_on_request_body(req);
+}
+
+static void test_whole_body(void **state)
+{
+    struct scripted *s = answers(PLAIN, 4);
+    struct req *req = request("POST");
+    struct op *op;
+    int64_t asked_us;
+
+    (void)state;
+    req->body_complete = false;
+    op = start_with(req, s->port, true);
+    body_comes(req, "bo", false);
+    turn_for(50);
+    body_comes(req, "d", false);
+    turn_for(10);
+    assert_int_equal(op->state, OP_PENDING);
+    asked_us = clock_mono_us_exact();
+    body_comes(req, "y", true);
+    assert_head(req, op, 200);
+    assert_true(req->upstream_start_us >= asked_us);
+    assert_forwarded(req, "body");
+    end(req, s);
+    assert_string_equal(
+        s->got, "POST /path?query HTTP/1.1\r\nHost: service:81\r\nContent-Length: 4\r\n\r\nbody");
+    scripted_free(s);
+}
+
+/* What cannot be held goes up while it comes. */
+static void test_too_large_to_wait(void **state)
+{
+    struct scripted *s = answers("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 2);
+    struct req *req = request("POST");
+
+    (void)state;
+    req->body_complete = false;
+    req->body.max_bytes = 8;
+    req->content_length = 9;
+    body_comes(req, "bo", false);
+    assert_head(req, start_with(req, s->port, true), 200); /* it answers two bytes */
+    end(req, s);
+    scripted_free(s);
+
+    set_up(NULL);
+    s = answers("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", strlen("4\r\nbody\r\n"));
+    req = request("POST");
+    req->body_complete = false;
+    req->body.max_bytes = 8;
+    body_comes(req, "bod", false);
+    {
+        struct op *op = start_with(req, s->port, true);
+
+        turn_for(20);
+        assert_int_equal(op->state, OP_PENDING);
+        body_comes(req, "y", false);
+        assert_head(req, op, 200);
+    }
+    end(req, s);
+    scripted_free(s);
+}
+
+static void test_cancel_while_held(void **state)
+{
+    struct req *req = request("POST");
+    struct op *op;
+
+    (void)state;
+    req->body_complete = false;
+    op = start_with(req, 9, true);
+    turn_for(10);
+    op_cancel(op);
+    assert_int_equal(exchange_result(req), ERR_CANCELLED);
+    body_comes(req, "late", true);
+    turn_for(10);
+    assert_int_equal(exchange_result(req), ERR_CANCELLED);
+}
+
 static void test_streamed_up(void **state)
 {
     struct scripted *s = answers(PLAIN, strlen("3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"));
@@ -554,9 +643,21 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_headers),      T(test_length),       T(test_no_length),   T(test_framing),
-        T(test_streamed_up),  T(test_paused_front), T(test_slow_client), T(test_read_pieces),
-        T(test_failures),     T(test_broken_body),  T(test_cancel),      T(test_cancel_at_once),
+        T(test_headers),
+        T(test_length),
+        T(test_no_length),
+        T(test_framing),
+        T(test_streamed_up),
+        T(test_paused_front),
+        T(test_slow_client),
+        T(test_read_pieces),
+        T(test_failures),
+        T(test_broken_body),
+        T(test_cancel),
+        T(test_cancel_at_once),
+        T(test_whole_body),
+        T(test_too_large_to_wait),
+        T(test_cancel_while_held),
         T(test_request_ends),
     };
 
