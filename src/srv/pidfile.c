@@ -49,12 +49,20 @@ static void make_directory(const char *path)
     mkdir(dir, 0755); /* if it fails, opening the file says why */
 }
 
+static const char *advice(int code)
+{
+    if (code == EACCES)
+        return ": start weir as root, or with another prefix (-p)";
+    return code == ENOENT ? ": make the directory above it, or choose another prefix" : "";
+}
+
 /* 1 locked, 0 try again, negative: an error that stays. */
 static int try_lock(struct pidfile *p, struct err *e)
 {
     p->fd = open(p->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (p->fd == -1)
-        return err_set_errno(e, "pid_file: cannot open %s", p->path);
+        return err_set(e, ERR_SYSTEM, "pid_file: cannot open %s: %s%s", p->path, strerror(errno),
+                       advice(errno));
     /* A master that leaves removes the name before it lets go of the lock. */
     if (flock(p->fd, LOCK_EX | LOCK_NB) == 0 && is_same_file(p->fd, p->path))
         return 1;
