@@ -81,6 +81,17 @@ int str_to_u64(struct str s, uint64_t max, uint64_t *out)
     return 0;
 }
 
+struct str str_from_u64(uint64_t value, char room[U64_DIGITS])
+{
+    char *end = room + U64_DIGITS, *p = end;
+
+    do {
+        *--p = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    return (struct str){ p, (size_t)(end - p) };
+}
+
 char *buf_reserve(struct buf *b, size_t n)
 {
     size_t cap;

@@ -41,6 +41,11 @@ struct str str_trim(struct str s);
 /* Decimal digits only, all of s, at most max. Returns 0, or -1. */
 int str_to_u64(struct str s, uint64_t max, uint64_t *out) MUST_CHECK;
 
+#define U64_DIGITS 20
+
+/* The decimal digits of value; they lie in room. */
+struct str str_from_u64(uint64_t value, char room[U64_DIGITS]);
+
 /*
  * A buffer that grows up to a bound. Zero it, or set max_bytes (0: no bound),
  * before use; buf_free gives the memory back and leaves it usable.

@@ -242,14 +242,12 @@ int weir_header_set(weir_req *r, int list, const char *name, size_t name_n, cons
 
 int weir_header_set_number(weir_req *r, int list, const char *name, size_t name_n, double value)
 {
-    uint64_t left = value >= 1 ? value < 1e18 ? (uint64_t)value : UINT64_C(1000000000000000000) : 0;
-    char digits[20], *p = digits + sizeof digits;
+    uint64_t whole =
+        value >= 1 ? value < 1e18 ? (uint64_t)value : UINT64_C(1000000000000000000) : 0;
+    char room[U64_DIGITS];
+    struct str digits = str_from_u64(whole, room);
 
-    do {
-        *--p = (char)('0' + left % 10);
-        left /= 10;
-    } while (left);
-    return weir_header_set(r, list, name, name_n, p, (size_t)(digits + sizeof digits - p));
+    return weir_header_set(r, list, name, name_n, digits.p, digits.n);
 }
 
 int weir_header_add(weir_req *r, int list, const char *name, size_t name_n, const char *value,

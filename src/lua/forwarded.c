@@ -130,13 +130,9 @@ static struct str without_port(struct str host)
 
 static struct str port_text(struct arena *a, unsigned port)
 {
-    char digits[10], *p = digits + sizeof digits;
+    char room[U64_DIGITS];
 
-    do {
-        *--p = (char)('0' + port % 10);
-        port /= 10;
-    } while (port);
-    return arena_str(a, (struct str){ p, (size_t)(digits + sizeof digits - p) });
+    return arena_str(a, str_from_u64(port, room));
 }
 
 static void add(struct passing *x, enum field field, struct str name, struct str value)

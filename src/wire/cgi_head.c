@@ -97,13 +97,10 @@ static void put(struct head *w, const char *p, size_t n)
 
 static void put_number(struct head *w, uint64_t value)
 {
-    char digits[20], *p = digits + sizeof digits;
+    char room[U64_DIGITS];
+    struct str digits = str_from_u64(value, room);
 
-    do {
-        *--p = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    put(w, p, (size_t)(digits + sizeof digits - p));
+    put(w, digits.p, digits.n);
 }
 
 static bool begins(struct str name, struct str prefix)

@@ -381,19 +381,14 @@ int fcgi_put_unknown_type(struct buf *out, unsigned type)
 /* Both lengths are below 128. */
 static size_t write_pair(char *to, struct str name, unsigned value)
 {
-    char digits[11], *p = digits + sizeof digits;
-    size_t n;
+    char room[U64_DIGITS];
+    struct str digits = str_from_u64(value, room);
 
-    do {
-        *--p = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    n = (size_t)(digits + sizeof digits - p);
     to[0] = (char)name.n;
-    to[1] = (char)n;
+    to[1] = (char)digits.n;
     memcpy(to + 2, name.p, name.n);
-    memcpy(to + 2 + name.n, p, n);
-    return 2 + name.n + n;
+    memcpy(to + 2 + name.n, digits.p, digits.n);
+    return 2 + name.n + digits.n;
 }
 
 int fcgi_put_values_result(struct buf *out, struct str asked, const struct fcgi_values *values)

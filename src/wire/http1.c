@@ -69,26 +69,15 @@ static char *append_field(char *to, struct str name, struct str value)
     return append(to, STR("\r\n"));
 }
 
-static char *append_number(char *to, uint64_t value)
-{
-    char digits[20], *p = digits + sizeof digits;
-
-    do {
-        *--p = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    return append(to, (struct str){ p, (size_t)(digits + sizeof digits - p) });
-}
-
 static char *append_framing(char *to, const struct http1_request *r)
 {
+    char room[U64_DIGITS];
+
     if (r->framing == HTTP1_BODY_CHUNKED)
         return append_field(to, STR("Transfer-Encoding"), STR("chunked"));
     if (r->framing != HTTP1_BODY_LENGTH)
         return to;
-    to = append(to, STR("Content-Length: "));
-    to = append_number(to, r->content_length);
-    return append(to, STR("\r\n"));
+    return append_field(to, STR("Content-Length"), str_from_u64(r->content_length, room));
 }
 
 int http1_put_request(struct buf *out, const struct http1_request *r, struct err *e)

@@ -110,6 +110,16 @@ static void numbers(void **state)
     }
 }
 
+static void numbers_as_text(void **state)
+{
+    char room[U64_DIGITS];
+
+    (void)state;
+    assert_true(str_eq(str_from_u64(0, room), STR("0")));
+    assert_true(str_eq(str_from_u64(1090, room), STR("1090")));
+    assert_true(str_eq(str_from_u64(UINT64_MAX, room), STR("18446744073709551615")));
+}
+
 static void a_buffer_grows_to_its_bound_and_no_further(void **state)
 {
     struct buf b = { .max_bytes = 1000 };
@@ -187,6 +197,7 @@ int main(void)
         cmocka_unit_test(beginnings),
         cmocka_unit_test(trimming),
         cmocka_unit_test(numbers),
+        cmocka_unit_test(numbers_as_text),
         cmocka_unit_test(a_buffer_grows_to_its_bound_and_no_further),
         cmocka_unit_test(an_empty_buffer_takes_no_bytes),
         cmocka_unit_test(a_buffer_without_bound),
