@@ -13,10 +13,13 @@
 TAILQ_HEAD(deferred_list, deferred);
 TAILQ_HEAD(dying_list, dying);
 
+#define MAX_ROUNDS 8 /* of deferred calls in a turn; what is left then runs in the next turn */
+
 struct loop {
     struct event_base *base;
     struct evdns_base *dns;
     struct deferred_list deferred;
+    struct deferred round_end; /* behind it is what was deferred during the round */
     struct dying_list dying;
     bool stopped;
 };
@@ -36,17 +39,28 @@ struct loop *loop_new(void)
     return loop;
 }
 
-static void end_turn(struct loop *loop)
+static void run_deferred(struct loop *loop)
 {
     struct deferred *d;
-    struct dying *x;
 
-    while ((d = TAILQ_FIRST(&loop->deferred))) {
+    TAILQ_INSERT_TAIL(&loop->deferred, &loop->round_end, link);
+    while ((d = TAILQ_FIRST(&loop->deferred)) != &loop->round_end) {
         TAILQ_REMOVE(&loop->deferred, d, link);
         d->queued = false;
         d->fn(d);
     }
-    while ((x = TAILQ_FIRST(&loop->dying))) {
+    TAILQ_REMOVE(&loop->deferred, &loop->round_end, link);
+}
+
+static void end_turn(struct loop *loop)
+{
+    struct dying *x;
+
+    /* one call leads to the next, but none keeps the loop from its events */
+    for (int i = 0; i < MAX_ROUNDS && !TAILQ_EMPTY(&loop->deferred); i++)
+        run_deferred(loop);
+    /* a call that is left may be of one of them */
+    while (TAILQ_EMPTY(&loop->deferred) && (x = TAILQ_FIRST(&loop->dying))) {
         TAILQ_REMOVE(&loop->dying, x, link);
         x->reap(x);
     }

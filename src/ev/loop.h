@@ -60,7 +60,10 @@ void loop_turn(struct loop *loop, bool wait);
 
 void loop_stop(struct loop *loop);
 
-/* Runs d->fn once, at the end of this turn. A second call before that does nothing. */
+/*
+ * Runs d->fn once, at the end of this turn. A second call before that does nothing. A call that
+ * defers itself again and again does so in later turns.
+ */
 void loop_defer(struct loop *loop, struct deferred *d, void (*fn)(struct deferred *d));
 
 /* Forgets a deferred call. */

@@ -140,6 +140,40 @@ static void a_deferred_call_may_defer_itself(void **state)
 
 /* ---- the dying */
 
+static void note_and_defer_for_ever(struct deferred *d)
+{
+    if (strlen(the_order) < sizeof the_order - 8)
+        note(d);
+    loop_defer(loop, d, note_and_defer_for_ever);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    *(bool *)arg = true;
+}
+
+/* The loop comes to its events, and what is dying waits as long as there is a call left. */
+static void one_that_defers_itself_for_ever_stops_nobody(void **state)
+{
+    struct thing a = { .name = "a" }, d = { .name = "d" };
+    bool seen = false;
+
+    (void)state;
+    loop_defer(loop, &a.deferred, note_and_defer_for_ever);
+    loop_bury(loop, &d.dying, reap);
+    loop_turn(loop, true);
+    assert_true(a.deferred.queued);
+    event_base_once(loop_base(loop), -1, EV_TIMEOUT, on_event, &seen, &(struct timeval){ 0, 0 });
+    loop_turn(loop, true);
+    assert_true(seen);
+    assert_null(strchr(the_order, 'd'));
+    loop_undefer(loop, &a.deferred);
+    loop_turn(loop, false);
+    assert_int_equal(the_order[strlen(the_order) - 1], 'd');
+}
+
 static void note_and_bury(struct deferred *d)
 {
     note(d);
@@ -536,6 +570,7 @@ int main(void)
         TEST(a_deferred_call_may_be_forgotten),
         TEST(deferred_calls_may_change_the_queue),
         TEST(a_deferred_call_may_defer_itself),
+        TEST(one_that_defers_itself_for_ever_stops_nobody),
         TEST(the_dying_go_after_the_deferred),
         TEST(the_dying_may_bury_and_be_freed),
         TEST(the_end_of_the_loop_frees_the_dying),
