@@ -49,7 +49,7 @@
     X(COUNT, workers, "auto", 1, 256, 1, \
       "How many worker processes serve requests; auto: one for each processor.") \
     X(PATHS, plugin_dir, "{datadir}/plugins,{sysconfdir}/weir/plugins", 0, 0, 1, \
-      "The directories that plugins are looked for in; the first that has a name wins.") \
+      "The directories that plugins are looked for in; the same name in two of them is an error.") \
     X(LIST, plugins, "all", 0, 0, 1, \
       "The plugins that may be used: all that are found, bundled (those that came with weir), names, or off.") \
     X(TEXT, lua_package_path, "", 0, 0, 1, \
