@@ -11,6 +11,7 @@ WEIR_SOURCES = \
 	src/conf/file.c \
 	src/conf/keys.c \
 	src/conf/parse.c \
+	src/conf/snapshot.c \
 	src/ev/loop.c \
 	src/ev/op.c \
 	src/lua/co.c \
@@ -24,6 +25,7 @@ WEIR_SOURCES = \
 	src/lua/ffi_upstream.c \
 	src/lua/forwarded.c \
 	src/lua/last_call.c \
+	src/lua/searcher.c \
 	src/lua/vm.c \
 	src/peer/addr.c \
 	src/peer/http.c \

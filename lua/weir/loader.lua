@@ -4,11 +4,11 @@
 -- plugin. Errors name the file and the line.
 
 local plugin_entities = require("weir.entities.plugins")
+local source = require("weir.source")
 local weir = require("weir.ffi")
 
 local C, sv, str = weir.C, weir.sv, weir.str
-
-local EACCES = 13
+local exists, line_of = source.exists, source.line_of
 
 local _M = {}
 
@@ -24,34 +24,6 @@ loader.__index = loader
 function loader:fail(file, line, message)
   local where = file and file .. (line and ":" .. line or "") .. ": " or ""
   self.errors[#self.errors + 1] = where .. message
-end
-
-local function exists(file)
-  local handle = io.open(file)
-  if handle then
-    handle:close()
-  end
-  return handle ~= nil
-end
-
--- What is there, but kept from the user of the workers, must not look as if it were not.
-local function forbidden(file)
-  local handle, _, code = io.open(file)
-  if handle then
-    handle:close()
-  end
-  return code == EACCES
-end
-
--- The line on which the pattern stands first; nil if it does not.
-local function line_of(file, pattern)
-  local n = 0
-  for line in io.lines(file) do
-    n = n + 1
-    if line:find(pattern) then
-      return n
-    end
-  end
 end
 
 -- ---- finding
@@ -81,15 +53,17 @@ function loader:scan(dirs)
     end
     for _, name in ipairs(names or {}) do
       local path = dir .. "/" .. name
-      if exists(path .. "/handler.lua") then
+      local text, why = source.read(path .. "/handler.lua")
+      if text then
         if self.found[name] then
           self:fail(path, nil, "plugin '" .. name .. "' exists in " .. self.found[name] .. " too")
         else
           self.found[name] = path
           self.shipped[name] = i == 1
         end
-      elseif forbidden(path .. "/handler.lua") then
-        self:fail(path .. "/handler.lua", nil, "cannot read this file: Permission denied")
+      elseif why then
+        -- what is kept from the user of the workers must not look as if it were not there
+        self:fail(path .. "/handler.lua", nil, "cannot read this file: " .. why)
       end
     end
   end
@@ -97,7 +71,7 @@ end
 
 -- A plugin that is installed as a Lua module; its directory.
 local function installed(name)
-  local file = package.searchpath("kong.plugins." .. name .. ".handler", package.path)
+  local file = source.search("kong.plugins." .. name .. ".handler")
   return file and file:match("^(.*)/handler%.lua$")
 end
 
@@ -158,7 +132,7 @@ end
 
 -- What the file returns; nil after a failure was noted.
 function loader:run(file)
-  local chunk, err = loadfile(file)
+  local chunk, err = source.load(file)
   if not chunk then
     local line, message = tostring(err):match(":(%d+): (.*)$")
     self:fail(file, line, message or tostring(err))
@@ -187,7 +161,7 @@ local function search_in(found)
     local path = dir .. "/" .. rest:gsub("%.", "/")
     for _, file in ipairs({ path .. ".lua", path .. "/init.lua" }) do
       if exists(file) then
-        local chunk, err = loadfile(file)
+        local chunk, err = source.load(file)
         if not chunk then
           local line, message = tostring(err):match(":(%d+): (.*)$")
           error(file .. ":" .. (line or "1") .. ": " .. (message or tostring(err)), 0)

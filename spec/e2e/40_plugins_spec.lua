@@ -9,6 +9,7 @@ local proc = require "lib.proc"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 local signal = require "posix.signal"
+local unistd = require "posix.unistd"
 
 local GREETER = [[
 local greeter = { PRIORITY = 500, VERSION = "1.0.0" }
@@ -235,6 +236,41 @@ describe("a plugin of the site", function()
     assert.equal(signal.SIGALRM, p.code)
     c:close()
     spawned:expect_log("twice the heartbeat_timeout")
+  end)
+
+  it("stays as it was checked for a worker that comes back", function()
+    local with_module = "local greeting = require 'kong.plugins.greeter.greeting'\n" ..
+      GREETER:gsub("conf%.text%)\nend\n\nreturn",
+                   "greeting .. require 'kong.plugins.greeter.late')\nend\n\nreturn")
+    weir.write_plugin(e, "greeter", with_module, FIELDS)
+    e:write("plugins/greeter/greeting.lua", "return 'hello'")
+    e:write("plugins/greeter/late.lua", "return ' again'") -- nobody loads it before a request
+    w:write_yml(yml("[ { name: greeter, config: { text: hello } } ]"))
+    assert(w:reload())
+    -- the next generation is not wanted yet, and would be refused
+    for _, name in ipairs({ "handler", "schema", "greeting", "late" }) do
+      e:write("plugins/greeter/" .. name .. ".lua", "return return")
+    end
+    w:write_yml("services: [\n")
+    net.sleep(1.1) -- a worker that dies younger comes back later
+    for _, pid in ipairs(w:workers()) do
+      signal.kill(pid, signal.SIGKILL)
+    end
+    assert(net.wait_until(5, function()
+      local got = fcgi.once(w.unix, { params = { REQUEST_URI = "/headers" } })
+      return got and got.headers["x-greeted"] == "hello again"
+    end), w:log())
+    w:expect_log("died by signal 9", 2)
+    w:write_yml(yml("[ { name: greeter, config: { text: hello } } ]"))
+    local text, code = w:command("reload")
+    assert.equal(1, code)
+    assert.is_truthy(text:find("greeter/handler.lua:1: ", 1, true), text)
+    w:expect_log("reload failed")
+    assert.equal("hello again", ask().headers["x-greeted"])
+    for _, name in ipairs({ "greeting", "late" }) do
+      unistd.unlink(e:path("plugins/greeter/" .. name .. ".lua"))
+    end
+    weir.remove_plugin(e, "greeter")
   end)
 
   it("may be one of those that came with weir", function()

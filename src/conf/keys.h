@@ -110,6 +110,8 @@
       "A worker whose loop stands still that long is killed and started again.")
 /* clang-format on */
 
+struct snapshot;
+
 enum conf_kind {
 #define X(kind) CONF_##kind,
     CONF_KINDS(X)
@@ -159,6 +161,7 @@ struct conf {
 
     struct str declarative;       /* the text of declarative_config; n 0 when there is none */
     const char *declarative_path; /* NULL when it is off */
+    struct snapshot *snapshot;    /* what else a generation is made of; NULL: files are read */
     bool declarative_missing;     /* the default file does not exist: worth a warning */
     bool lenient;                 /* made by conf_load_lenient */
 

@@ -6,6 +6,7 @@
 #include "conf/parse.h"
 #include "conf/check.h"
 #include "conf/file.h"
+#include "conf/snapshot.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -34,6 +35,7 @@ void conf_free(struct conf *c)
     if (!c)
         return;
     free((char *)c->declarative.p);
+    snapshot_free(c->snapshot);
     arena_fini(&c->arena);
     free(c);
 }

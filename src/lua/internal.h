@@ -33,6 +33,14 @@ void vm_request_failed(struct req *req);
  */
 void push_is_last_call(lua_State *L);
 
+struct snapshot;
+
+/* Where weir_source and weir_dir_names look; NULL: at the files themselves. */
+void source_use(struct snapshot *s);
+
+/* Makes require read modules by weir_source. */
+void searcher_install(lua_State *L);
+
 static inline struct str str_of(const char *p, size_t n)
 {
     return (struct str){ p, n };

@@ -7,10 +7,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/keys.h"
+#include "conf/snapshot.h"
 #include "lua/co.h"
 #include "lua/internal.h"
 #include "req/req.h"
-#include <errno.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <luajit.h>
@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The text of weir_ffi.h, for ffi.cdef: what C compiled is what Lua declares. */
 __asm__(".pushsection .rodata\n"
@@ -99,14 +98,19 @@ static int ref_field(lua_State *L, const char *name)
 static int find_lua_half(struct err *e)
 {
     char path[PATH_MAX];
+    weir_str text;
+    int n = snprintf(path, sizeof path, "%s/lua/weir/boot.lua", data_dir());
+    int rc = n < PATH_MAX ? weir_source(path, (size_t)n, &text) : ERR_BOUND;
 
-    snprintf(path, sizeof path, "%s/lua/weir/boot.lua", data_dir());
-    if (access(path, R_OK) == 0)
+    if (rc == 0)
         return 0;
     return err_set(e, ERR_LUA,
                    "cannot read %s: %s; weir's own files must be installed, or named by "
                    "WEIR_DATA_DIR, where the user of the workers may read them",
-                   path, strerror(errno));
+                   path,
+                   rc == WEIR_NONE ? "it is not there"
+                   : n < PATH_MAX  ? text.p
+                                   : "too long");
 }
 
 static int load_boot(struct vm *vm, struct err *e)
@@ -161,7 +165,9 @@ static int open_state(struct vm **out, const struct vm_args *args, struct err *e
     luaL_openlibs(vm->L);
     if (jit && strcmp(jit, "off") == 0)
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    source_use(args->conf->snapshot);
     set_paths(vm->L, args->conf);
+    searcher_install(vm->L);
     rc = load_boot(vm, e);
     if (rc < 0) {
         vm_close(vm);
@@ -188,6 +194,7 @@ int vm_open(struct vm **out, const struct vm_args *args, struct err *e)
 void vm_close(struct vm *vm)
 {
     lua_close(vm->L);
+    source_use(NULL);
     the_vm = NULL;
     free(vm);
 }
@@ -213,6 +220,18 @@ void vm_request_failed(struct req *req)
     if (req->state < REQ_ANSWERED)
         req_send_end(req);
     weir_req_done((weir_req *)req);
+}
+
+int vm_take_snapshot(const struct conf *conf, struct err *e)
+{
+    char path[PATH_MAX];
+    int rc;
+
+    snprintf(path, sizeof path, "%s/lua", data_dir());
+    rc = snapshot_add_tree(conf->snapshot, path, e);
+    for (size_t i = 0; rc == 0 && i < conf->plugin_dir.n; i++)
+        rc = snapshot_add_tree(conf->snapshot, conf->plugin_dir.items[i], e);
+    return rc;
 }
 
 int vm_check(const struct conf *conf, struct err *e)

@@ -32,6 +32,9 @@ void vm_start(struct vm *vm);
 /* Runs the phases of a request whose head is decoded; returns when it waits or is logged. */
 void vm_run_request(struct vm *vm, struct req *req);
 
+/* Puts the plugins and the Lua half of weir into conf->snapshot, for all who load later. */
+int vm_take_snapshot(const struct conf *conf, struct err *e) MUST_CHECK;
+
 /* Loads everything as a worker would and reports, for `weir check` and reloads. */
 int vm_check(const struct conf *conf, struct err *e) MUST_CHECK;
 

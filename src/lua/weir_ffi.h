@@ -220,3 +220,8 @@ void weir_sha1(const char *p, size_t n, unsigned char *out);
  * until the next call. WEIR_NONE: there is no such directory. Blocks: not for requests.
  */
 int weir_dir_names(const char *path, weir_str *names);
+/*
+ * The text of a file with Lua in it, as it was when this generation was checked; valid until the
+ * next call. WEIR_NONE: there is none. Another negative code: text says why it cannot be read.
+ */
+int weir_source(const char *path, size_t n, weir_str *text);

@@ -1,14 +1,16 @@
 /*
  * See reload.h. IDLE -> CHECKING (a throw-away process loads the plugins and
- * the declarative configuration in a Lua state of its own) -> STARTING (the
- * workers of the next generation) -> IDLE. Counters and old workers are not
- * touched before the last step.
+ * the declarative configuration in a Lua state of its own, out of a snapshot of
+ * the files that it takes and leaves for the workers) -> STARTING (the workers
+ * of the next generation) -> IDLE. Counters and old workers are not touched
+ * before the last step.
  */
 #define _GNU_SOURCE /* pipe2 */
 #include "srv/reload.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/snapshot.h"
 #include "srv/children.h"
 #include "srv/notify.h"
 #include "srv/start.h"
@@ -100,33 +102,15 @@ static void start_workers(struct master *m)
     }
 }
 
-int reload_begin_first(struct master *m, struct conf *conf, uint32_t number, struct err *e)
-{
-    struct listeners *inherited = &m->upgrade.inherited;
-    struct generation *g = xcalloc(1, sizeof *g);
-    int rc;
-
-    g->number = number;
-    g->conf = conf;
-    rc = listeners_open(&g->listeners, inherited, conf, &m->workers, e);
-    if (rc != 0) {
-        conf_free(conf);
-        free(g);
-        return rc;
-    }
-    m->reload.next = g;
-    listeners_forget(inherited, &g->listeners);
-    start_workers(m);
-    return 0;
-}
-
 /* Runs in the trial process. */
 static NORETURN void run_check(struct master *m, const struct conf *conf, int fd, pid_t parent)
 {
     struct err e;
 
     master_leave(m);
-    listeners_drop(&m->current->listeners, NULL, false);
+    if (m->current)
+        listeners_drop(&m->current->listeners, NULL, false);
+    listeners_drop(&m->upgrade.inherited, NULL, false);
     log_set_name("check");
     if (identity_assume(&m->workers, parent, &e) != 0 || worker_check(conf, &e) != 0) {
         notify_failed(fd, e.text);
@@ -141,6 +125,8 @@ static int begin_check(struct master *m, struct err *e)
     pid_t pid, parent = getpid();
     int fds[2];
 
+    if (snapshot_new(&m->reload.next->conf->snapshot, e) != 0)
+        return ERR_SYSTEM;
     if (pipe2(fds, O_CLOEXEC) == -1)
         return err_set_errno(e, "cannot make a pipe");
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
@@ -159,6 +145,19 @@ static int begin_check(struct master *m, struct err *e)
     m->reload.deadline_mono_ms = clock_mono_ms() + CHECK_TIMEOUT_MS;
     m->reload.step = RELOAD_CHECKING;
     return 0;
+}
+
+int reload_begin_first(struct master *m, struct conf *conf, uint32_t number, struct err *e)
+{
+    int rc;
+
+    m->reload.next = xcalloc(1, sizeof *m->reload.next);
+    m->reload.next->number = number;
+    m->reload.next->conf = conf;
+    rc = begin_check(m, e);
+    if (rc != 0)
+        drop_next(m);
+    return rc;
 }
 
 void reload_begin(struct master *m)
@@ -191,6 +190,22 @@ void reload_begin(struct master *m)
         reload_fail(m, "%s", e.text);
 }
 
+/* What the trial has found good becomes a generation. */
+static int open_generation(struct master *m, struct generation *g, struct err *e)
+{
+    struct listeners *inherited = &m->upgrade.inherited;
+    struct listeners *old = m->current ? &m->current->listeners : inherited;
+    int rc = snapshot_seal(g->conf->snapshot, e);
+
+    if (rc == 0)
+        rc = listeners_open(&g->listeners, old, g->conf, &m->workers, e);
+    if (rc == 0 && !m->current)
+        listeners_forget(inherited, &g->listeners);
+    if (rc == 0)
+        rc = identity_own_logs(&m->workers, g->conf, e);
+    return rc;
+}
+
 void reload_on_check(struct master *m)
 {
     struct generation *g = m->reload.next;
@@ -205,8 +220,7 @@ void reload_on_check(struct master *m)
         reload_fail(m, "%s", rc == ERR_CLOSED ? "the trial process died" : e.text);
         return;
     }
-    if (listeners_open(&g->listeners, &m->current->listeners, g->conf, &m->workers, &e) != 0 ||
-        identity_own_logs(&m->workers, g->conf, &e) != 0) {
+    if (open_generation(m, g, &e) != 0) {
         reload_fail(m, "%s", e.text);
         return;
     }

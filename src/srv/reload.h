@@ -7,10 +7,7 @@
 
 #include "srv/master.h"
 
-/*
- * The first generation, without a trial: its workers say what is wrong. Takes conf in any case,
- * and of m->upgrade.inherited what conf names.
- */
+/* The first generation. Takes conf in any case, and of m->upgrade.inherited what conf names. */
 int reload_begin_first(struct master *m, struct conf *conf, uint32_t number,
                        struct err *e) MUST_CHECK;
 

@@ -224,5 +224,7 @@ int worker_main(const struct worker_args *args)
 
 int worker_check(const struct conf *conf, struct err *e)
 {
-    return vm_check(conf, e);
+    int rc = conf->snapshot ? vm_take_snapshot(conf, e) : 0;
+
+    return rc == 0 ? vm_check(conf, e) : rc;
 }

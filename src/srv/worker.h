@@ -38,7 +38,10 @@ struct worker_args {
  */
 int worker_main(const struct worker_args *args) MUST_CHECK;
 
-/* Loads everything as a worker would and reports; called in a process that ends after it. */
+/*
+ * Loads everything as a worker would and reports; called in a process that ends after it. Fills
+ * conf->snapshot if there is one.
+ */
 int worker_check(const struct conf *conf, struct err *e) MUST_CHECK;
 
 #endif

@@ -19,7 +19,9 @@ local function build()
   local out = os.tmpname()
   run("cc -std=gnu11 -O1 -shared -fPIC -I" .. here .. "/src $(pkg-config --cflags luajit)"
     .. " -o " .. out .. " " .. here .. "/src/lua/ffi_re.c " .. here .. "/src/lua/ffi_crypto.c "
-    .. here .. "/src/lua/ffi_dir.c " .. here .. "/spec/lua/support/host.c "
+    .. here .. "/src/lua/ffi_dir.c "
+    .. here .. "/src/conf/snapshot.c " .. here .. "/src/conf/file.c "
+    .. here .. "/spec/lua/support/host.c "
     .. here .. "/src/base/mem.c " .. here .. "/src/base/err.c " .. here .. "/src/base/str.c "
     .. here .. "/src/base/log.c " .. here .. "/src/base/clock.c "
     .. "$(pkg-config --libs libpcre2-8 libcrypto)")
