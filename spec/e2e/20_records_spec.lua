@@ -134,7 +134,7 @@ describe("FastCGI", function()
       local got = assert(fcgi.once(w.unix, {
         params = fresh({ REQUEST_METHOD = "POST", REQUEST_URI = "/echo-body",
                          CONTENT_LENGTH = #body }),
-        body = body, padding = 255 }))
+        body = body, padding = 255, timeout = 30 }))
       assert.equal(200, got.status)
       assert.is_true(got.body == body)
     end)
@@ -218,6 +218,21 @@ describe("FastCGI", function()
       assert.is_nil(got.raw:find("Variable-", 1, true))
       -- mod_authnz_fcgi takes the body only from the record of the head
       assert.same({ #got.raw, 0 }, got.sizes)
+    end)
+
+    it("shows variables to nobody who would only pass them on", function()
+      local params = fresh({ WEIR_DENY_STYLE = "variable" }) -- mod_fcgid
+      local got = assert(authorize(w.unix, params))
+      assert.equal("99", got.headers["ratelimit-remaining"])
+      local variables = {}
+      for name in got.raw:gmatch("Variable%-([^:]+):") do
+        variables[#variables + 1] = name
+      end
+      assert.same({ "WEIR_AUTHORIZED" }, variables)
+      params = fresh({ WEIR_ROLE = "authorizer" }) -- nginx
+      got = assert(fcgi.once(w.unix, { body = false, params = params }))
+      assert.equal("99", got.headers["ratelimit-remaining"])
+      assert.is_nil(got.raw:find("Variable-", 1, true))
     end)
 
     it("denies nginx and mod_fcgid in words that they know", function()

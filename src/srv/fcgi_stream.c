@@ -69,6 +69,27 @@ static void put_plain(struct fcgi_conn *c, unsigned id, unsigned status, const c
     fcgi_conn_wrote(c);
 }
 
+/*
+ * By what each web server makes of a yes. lighttpd sees nothing but variables,
+ * and mod_authnz_fcgi, of the same style, keeps those to itself. mod_fcgid shows
+ * all fields to the client, variables too, so that it gets none but the marker
+ * that comes back in its second call. nginx reads the fields, has no use for
+ * variables, and takes 4 KB of both.
+ */
+static int put_allow(struct buf *out, struct req *req)
+{
+    const struct headers *h = &req->resp_headers;
+
+    switch (req->deny_style) {
+    case CGI_DENY_NGINX:
+        return cgi_put_allow(out, h, NULL, STR_NULL);
+    case CGI_DENY_VARIABLE:
+        return cgi_put_allow(out, h, NULL, req_id(req));
+    default:
+        return cgi_put_allow(out, h, h, req_id(req));
+    }
+}
+
 static void on_head(struct req *req)
 {
     struct fcgi_stream *st = stream_of(req);
@@ -80,7 +101,7 @@ static void on_head(struct req *req)
         if (req->role == REQ_RESPONDER)
             rc = cgi_put_head(out, req->status, &req->resp_headers, req->resp_content_length);
         else if (req->status == 200)
-            rc = cgi_put_allow(out, &req->resp_headers, &req->resp_headers, req_id(req));
+            rc = put_allow(out, req);
         else
             rc = cgi_put_deny(out, req->deny_style, req->status, &req->resp_headers,
                               req->resp_content_length);
@@ -300,6 +321,8 @@ static void set_role(struct fcgi_server *s, struct req *req, const struct cgi_re
         req->deny_style = (enum cgi_deny_style)s->conf->deny_style;
     req->content_length = -1;
     req->body_complete = true;
+    /* what is let through the web server looks up itself: no spelling may lead past a rule */
+    req->path = uri_served(&req->arena, req->raw_path);
     req->repeated = is_repeated(s, r);
 }
 
