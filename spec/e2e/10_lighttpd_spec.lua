@@ -82,7 +82,7 @@ describe("lighttpd", function()
     end)
 
     it("passes bodies on", function()
-      local body = ("0123456789"):rep(20000)
+      local body = ("0123456789"):rep(modes.bytes(200000) / 10)
       local got = assert(http.request(front.address, { method = "POST", path = "/echo/echo-body",
                                                        body = body, source = env.client() }))
       assert.equal(200, got.status)

@@ -143,7 +143,7 @@ describe("a service", function()
   end)
 
   it("has not failed when it is the client that takes its time", function()
-    local n = modes.is_slow_io() and 300000 or 20000000
+    local n = modes.bytes(20000000)
     local c = assert(fcgi.connect(w.unix))
     assert(c:send(fcgi.request({ params = { REQUEST_URI = "/bytes?n=" .. n,
                                             HTTP_HOST = "slow" } })))

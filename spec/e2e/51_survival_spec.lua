@@ -15,6 +15,7 @@ local signal = require "posix.signal"
 
 local SECONDS = tonumber(os.getenv("WEIR_SURVIVAL_SECONDS") or "6")
 local PARALLEL = modes.is_slow() and 4 or 16
+local LIMIT = modes.is_slow() and 50 or 1000
 
 describe("under load, weir", function()
   local e, service, w, front, nginx
@@ -32,7 +33,7 @@ describe("under load, weir", function()
     w = weir.new(e, {
       name = "w" .. env.client():gsub("%.", "-"),
       socket = e:path("run/weir.sock"),
-      yml = limits.yml(service.url, "{ hour: 50, policy: local }"),
+      yml = limits.yml(service.url, ("{ hour: %d, policy: local }"):format(LIMIT)),
       conf = { workers = 3, drain_timeout = "20s" },
     }):start()
     front = fronts.lighttpd(e, { sample = "lighttpd/responder.conf", weir = w })
@@ -85,7 +86,7 @@ describe("under load, weir", function()
     end)
     assert.is_true(times > SECONDS * 2)
     assert_all_answered(a, b)
-    assert.equal(50, total(a, b, 200), a.text .. b.text)
+    assert.equal(LIMIT, total(a, b, 200), a.text .. b.text)
     assert.is_true(w:log_count("generation") >= 3)
   end)
 
@@ -101,7 +102,7 @@ describe("under load, weir", function()
       end), "no new master:\n" .. w:log())
     end)
     assert_all_answered(a, b)
-    assert.equal(50, total(a, b, 200), a.text .. b.text)
+    assert.equal(LIMIT, total(a, b, 200), a.text .. b.text)
     assert.is_not.equal(first, w.master)
     -- the old master has gone; the new one ends when it is asked
     assert(net.wait_until(25, function()
@@ -128,11 +129,12 @@ describe("under load, weir", function()
       bad = bad + got.sent - (got.status[200] or 0) - (got.status[429] or 0)
       assert.is_true(got.sent > 100, got.text)
     end
-    assert.is_true(bad <= killed * PARALLEL * 2, ("%d lost by %d kills\n%s%s"):format(
+    local in_hands = killed * PARALLEL * 2
+    assert.is_true(bad <= in_hands, ("%d lost by %d kills\n%s%s"):format(
       bad, killed, a.text, b.text))
-    -- admitted requests whose worker died are among the lost; no other was admitted or forgotten
+    -- an admitted request whose worker died may be asked again by its front: then it counts twice
     local admitted = total(a, b, 200)
-    assert.is_true(admitted <= 50 and admitted >= 50 - bad, a.text .. b.text)
+    assert.is_true(admitted <= LIMIT and admitted >= LIMIT - in_hands, a.text .. b.text)
     local got = assert(http.request(front.address, { source = source }))
     assert.equal(429, got.status)
     assert.equal("0", got.headers["ratelimit-remaining"])

@@ -3,6 +3,7 @@
 -- process waits for this one's end, however that comes, and clears up.
 local unistd = require "posix.unistd"
 local signal = require "posix.signal"
+local dirent = require "posix.dirent"
 local fcntl = require "posix.fcntl"
 local stdlib = require "posix.stdlib"
 local stat = require "posix.sys.stat"
@@ -29,6 +30,24 @@ local function remove_tree(dir)
       return
     end
     net.sleep(0.05)
+  end
+end
+
+-- The names of the shared memory of those whose prefix lies in dir (src/srv/shared.c). Weir keeps
+-- it for the next process when no master ends it, as behind a web server that spawns weir.
+local function regions(dir)
+  local start, out = "weir-" .. dir:sub(2):gsub("%W", "_"), {}
+  for _, name in ipairs(dirent.dir("/dev/shm")) do
+    if name:sub(1, #start) == start then
+      out[#out + 1] = "/dev/shm/" .. name
+    end
+  end
+  return out
+end
+
+local function remove_regions(dir)
+  for _, path in ipairs(regions(dir)) do
+    unistd.unlink(path)
   end
 end
 
@@ -59,6 +78,7 @@ local function start_guardian(dir)
     local word = unistd.read(reader, 1)
     if word == "" then
       pcall(proc.sweep, dir)
+      pcall(remove_regions, dir)
       remove_tree(dir)
     end
     unistd._exit(0)
@@ -72,7 +92,8 @@ end
 -- The environment of a spec file. Its directory holds run/ (sockets and pid files, which the
 -- servers' own user may write), log/ and www/ (served files).
 function _M.new()
-  local dir = assert(stdlib.mkdtemp("/tmp/weir-spec-XXXXXX"))
+  local parent = os.getenv("WEIR_SPEC_TMP") or "/tmp"
+  local dir = assert(stdlib.mkdtemp(parent .. "/weir-spec-XXXXXX"))
   local self = setmetatable({ dir = dir, ports = {}, started = {}, checks = {} }, env)
   local mode = 7 * 64 + 7 * 8 + 7
   stat.chmod(dir, 7 * 64 + 5 * 8 + 5)
@@ -96,6 +117,10 @@ function env:write(name, text, mode)
   file:close()
   stat.chmod(path, mode or (6 * 64 + 4 * 8 + 4))
   return path
+end
+
+function env:regions()
+  return regions(self.dir)
 end
 
 function env:read(name)
@@ -174,6 +199,7 @@ function env:destroy()
     self.started[i]:stop(signal.SIGTERM, 5)
   end
   proc.sweep(self.dir)
+  remove_regions(self.dir)
   if not os.getenv("WEIR_SPEC_KEEP") then
     remove_tree(self.dir)
   end
