@@ -1,7 +1,7 @@
 /*
  * Targets: parts lie in the target; normalising is idempotent, never lengthens, leaves no dot
- * segment, no
- * "//", no escape of an unreserved character; encoding and decoding are inverse.
+ * segment, no "//", no escape of an unreserved character, and so does the form that is served;
+ * encoding and decoding are inverse.
  */
 #include "base/mem.h"
 #include "wire/uri.h"
@@ -43,6 +43,15 @@ static void check_path(struct str path, struct arena *a)
         must(str_eq(once, path));
 }
 
+static void check_served(struct str path, struct arena *a)
+{
+    struct str once = uri_served(a, path);
+
+    must(str_eq(once, uri_served(a, once)) && str_eq(once, uri_normalise(a, once)));
+    if (path.n == 0 || path.p[0] == '/')
+        check_segments(once);
+}
+
 static void check_query(struct str query, struct arena *a)
 {
     struct str rest = query, name, value;
@@ -72,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     must(path.n + query.n <= n);
     must(!memchr(path.p, '?', path.n) && !memchr(query.p, '#', query.n));
     check_path(path, &arena);
+    check_served(path, &arena);
     check_query(query, &arena);
     encoded = uri_encode(&arena, target, STR("/:@!$&'()*+,;="));
     must(str_eq(uri_decode(&arena, encoded, false), target));

@@ -17,6 +17,9 @@ static const bool unreserved[256] = {
     ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
+/* What else stands in a path as it is: RFC 3986, 3.3. */
+#define PATH_CHARS STR("/:@!$&'()*+,;=")
+
 static const char hex_digits[] = "0123456789ABCDEF";
 
 /* The byte that an escape at p stands for, or -1. */
@@ -212,4 +215,15 @@ struct str uri_encode(struct arena *a, struct str s, struct str keep)
     }
     *to = '\0';
     return between(start, to);
+}
+
+struct str uri_served(struct arena *a, struct str path)
+{
+    bool plain = true;
+
+    for (size_t i = 0; i < path.n; i++)
+        plain &= unreserved[(unsigned char)path.p[i]] || path.p[i] == '/';
+    if (!plain && path.p[0] == '/')
+        path = uri_encode(a, uri_decode(a, path, false), PATH_CHARS);
+    return uri_normalise(a, path);
 }

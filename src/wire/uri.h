@@ -21,6 +21,12 @@ void uri_split(struct str target, struct str *path, struct str *query);
 struct str uri_normalise(struct arena *a, struct str path);
 
 /*
+ * The normal form of what a web server looks up for the path: it decodes once, %2F too, and what
+ * a path may not hold is escaped again. For rules about what the web server itself will serve.
+ */
+struct str uri_served(struct arena *a, struct str path);
+
+/*
  * Takes the next argument off the front of *query, undecoded. value->p is NULL
  * for a name without '='. False at the end; empty arguments ("&&") are skipped.
  */

@@ -124,6 +124,35 @@ static void normalises(void **state)
     }
 }
 
+static const char *const served[][2] = {
+    { "", "/" },
+    { "*", "*" },
+    { "/plain/path.html", "/plain/path.html" },
+    { "/a/b/../c", "/a/c" },
+    { "/x/..%2fecho", "/echo" },
+    { "/x%2F..%2F%2fecho", "/echo" },
+    { "/%2e%2e%2fecho", "/echo" },
+    { "/a%40b%3A%2c", "/a@b:," },
+    { "/a@b:,", "/a@b:," },
+    { "/a b\"%c3%A9\xc3\xa9", "/a%20b%22%C3%A9%C3%A9" },
+    { "/a%3fb%23%00", "/a%3Fb%23%00" },
+    /* decoded once, as it is by the web server */
+    { "/x/..%252fecho", "/x/..%252fecho" },
+    { "/%%341", "/%2541" },
+    { "/100%", "/100%25" },
+};
+
+static void finds_what_is_served(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(served); i++) {
+        struct str once = uri_served(&arena, str_from(served[i][0]));
+
+        assert_str(once, served[i][1]);
+        assert_str(uri_served(&arena, once), served[i][1]);
+    }
+}
+
 static void borrows_what_is_normal(void **state)
 {
     struct str path = STR("/api/v1/items.json");
@@ -189,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits),
         cmocka_unit_test(normalises),
+        cmocka_unit_test(finds_what_is_served),
         cmocka_unit_test(borrows_what_is_normal),
         cmocka_unit_test(iterates_arguments),
         cmocka_unit_test(decodes),

@@ -1,0 +1,69 @@
+-- What web servers do that opens a way around a limit, or makes an answer of
+-- weir's mean something else: each is a trap that was measured at a real one.
+package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
+local env = require "lib.env"
+local fronts = require "lib.fronts"
+local http = require "lib.http"
+local limits = require "lib.limits"
+local modes = require "lib.modes"
+local upstream = require "lib.upstream"
+local weir = require "lib.weir"
+
+describe("no spelling of a path leads past a limit", function()
+  local e, w
+  local it = modes.wrap(it, function() return w end)
+
+  setup(function()
+    e = env.new()
+    local service = upstream.nginx(e)
+    e:write("www/echo", "a file\n")
+    e:write("www/a@b", "another\n")
+    local yml = limits.sample_yml(service.url):gsub("%- /echo\n", "%0          - /a@b\n")
+    w = weir.new(e, { yml = yml }):start()
+  end)
+
+  teardown(function()
+    w:stop()
+    e:destroy()
+  end)
+
+  after_each(function()
+    e:check()
+  end)
+
+  local SAMPLES = {
+    lighttpd = "lighttpd/authorizer.conf",
+    nginx = "nginx/auth-request.conf",
+  }
+  local SPELLINGS = {
+    "/%65cho", "/x/../echo", "/x/..%2fecho", "/x%2F..%2f%2e/echo", "/%2fecho", "//echo", "/./echo",
+    "/a%40b", "/x/%2e%2e%2fa%40b", "/echo?/../x", "http://localhost/x/..%2fecho",
+  }
+  for name, sample in pairs(SAMPLES) do
+    describe("that " .. name, function()
+      local front
+
+      setup(function()
+        front = fronts[name](e, { sample = sample, weir = w })
+      end)
+
+      teardown(function()
+        front:stop()
+      end)
+
+      it("serves", function()
+        for _, path in ipairs(SPELLINGS) do
+          local got = assert(http.request(front.address, { path = path, source = env.client() }))
+          assert.equal(200, got.status, path)
+          assert.equal("4", got.headers["ratelimit-remaining"], path)
+        end
+      end)
+
+      it("decodes once only", function()
+        local got = assert(http.request(front.address, { path = "/x/..%252fecho" }))
+        assert.equal(404, got.status)
+        assert.is_nil(got.headers["ratelimit-limit"])
+      end)
+    end)
+  end
+end)
