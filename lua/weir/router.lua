@@ -117,8 +117,24 @@ local function wildcard_fits(wildcard, name, port)
   return #name > #wildcard.prefix and sub(name, 1, #wildcard.prefix) == wildcard.prefix
 end
 
+-- A host in small letters, whole and in parts. A dot at the name's end says only that it is
+-- complete, and a colon may have no port behind it: web servers take these for the same site,
+-- so that rules must, too.
+local function read_host(host)
+  local whole = lower(host)
+  if byte(whole, -1) == 58 then
+    whole = sub(whole, 1, -2)
+  end
+  local name, port = net.split_port(whole)
+  if #name > 1 and byte(name, -1) == 46 then
+    name = sub(name, 1, -2)
+    whole = port and name .. ":" .. port or name
+  end
+  return whole, name, port
+end
+
 function router:add_host(host, entry)
-  host = lower(host)
+  host = read_host(host)
   if not find(host, "*", 1, true) then
     self.hosts[host] = self.hosts[host] or new_bucket()
     add_to_bucket(self.hosts[host], entry)
@@ -153,8 +169,7 @@ end
 
 function router:search(method, host, path, headers)
   local best = search_bucket(self.any_host, nil, method, path, headers)
-  local whole = lower(host)
-  local name, port = net.split_port(whole)
+  local whole, name, port = read_host(host)
   local exact = self.hosts[whole]
   if exact then
     best = search_bucket(exact, best, method, path, headers)

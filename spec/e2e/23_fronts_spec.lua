@@ -9,7 +9,14 @@ local modes = require "lib.modes"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 
-describe("no spelling of a path leads past a limit", function()
+local HOST_YML = [[
+  - name: site
+    url: %s
+    routes: [ { name: site, hosts: [ site.test ] } ]
+    plugins: [ { name: rate-limiting, config: { minute: 5 } } ]
+]]
+
+describe("no spelling leads past a limit", function()
   local e, w
   local it = modes.wrap(it, function() return w end)
 
@@ -19,6 +26,7 @@ describe("no spelling of a path leads past a limit", function()
     e:write("www/echo", "a file\n")
     e:write("www/a@b", "another\n")
     local yml = limits.sample_yml(service.url):gsub("%- /echo\n", "%0          - /a@b\n")
+    yml = yml .. HOST_YML:format(service.url)
     w = weir.new(e, { yml = yml }):start()
   end)
 
@@ -56,6 +64,20 @@ describe("no spelling of a path leads past a limit", function()
           local got = assert(http.request(front.address, { path = path, source = env.client() }))
           assert.equal(200, got.status, path)
           assert.equal("4", got.headers["ratelimit-remaining"], path)
+        end
+      end)
+
+      it("takes for a host", function()
+        for _, asked in ipairs({
+          { "/x", "site.test" }, { "/x", "SITE.test:80" }, { "/x", "site.test." },
+          { "/x", "site.test.:80" }, { "/x", "site.test:" }, { "http://site.test/x", "elsewhere" },
+        }) do
+          local got = assert(http.request(front.address, {
+            path = asked[1], headers = { { "Host", asked[2] } }, source = env.client() }))
+          if got.status ~= 400 then
+            assert.equal(404, got.status) -- there is no such file
+            assert.equal("4", got.headers["ratelimit-remaining"], table.concat(asked, " "))
+          end
         end
       end)
 

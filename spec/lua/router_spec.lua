@@ -40,6 +40,21 @@ describe("router, attributes", function()
     assert.is_nil((match("GET", "", "/")))
   end)
 
+  it("hosts: a dot at the end, and a colon without a port, mean nothing", function()
+    local match = make({
+      a = { hosts = { "a.example" } }, b = { hosts = { "b.example.:81" } },
+      w = { hosts = { "*.wild.example" } },
+    })
+    for _, host in ipairs({ "a.example.", "A.Example.:80", "a.example:", "a.example.:" }) do
+      assert.equal("a", match("GET", host, "/"))
+    end
+    assert.equal("b", match("GET", "b.example:81", "/"))
+    assert.equal("w", match("GET", "x.wild.example.", "/"))
+    assert.is_nil(match("GET", "a.example..", "/"))
+    assert.is_nil(match("GET", ".", "/"))
+    assert.is_nil(match("GET", "", "/"))
+  end)
+
   it("hosts: addresses in brackets", function()
     local match = make({ a = { hosts = { "[::1]" } } })
     assert.equal("a", (match("GET", "[::1]", "/")))
