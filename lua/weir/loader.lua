@@ -113,7 +113,7 @@ local this_file = debug.getinfo(1, "S").source
 -- Where in Lua an error arose, and its text without that place.
 local function locate(message)
   -- require lists each place where it looked: too much for a line of a report
-  message = tostring(message):gsub("\n\tno field .*$", "")
+  message = tostring(message):gsub(":?\n\tno field .*$", "")
   for level = 2, 30 do
     local info = debug.getinfo(level, "Slf")
     if not info or info.func == loader.run then

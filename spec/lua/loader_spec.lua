@@ -154,9 +154,9 @@ describe("loader", function()
     assert.same({ "x/handler.lua:3: attempt to index local 'a' (a nil value)" },
       error_of("local h = {}\nlocal a\nlocal b = a.c\nreturn h"))
     assert.same({ "x/schema.lua:2: no" }, error_of(nil, "\nerror('no')"))
-    assert.same({ "x/handler.lua:2: module 'kong.plugins.x.no' not found:" },
+    assert.same({ "x/handler.lua:2: module 'kong.plugins.x.no' not found" },
       error_of("\nlocal x = require('kong.plugins.x.no')\nreturn x"))
-    assert.same({ "x/handler.lua: module 'kong.plugins.x.no' not found:" },
+    assert.same({ "x/handler.lua: module 'kong.plugins.x.no' not found" },
       error_of("return require('kong.plugins.x.no')"))
   end)
 
