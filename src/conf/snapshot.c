@@ -16,10 +16,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILE_MAX_BYTES (4 << 20)
 #define ALL_MAX_BYTES (64 << 20)
+/* The kernel may hold one of the pages for a moment, and cannot seal them meanwhile. */
+#define SEAL_TRIES 20
 
 struct snapshot {
     int fd;
@@ -185,8 +188,15 @@ static bool map(struct snapshot *s)
 
 int snapshot_seal(struct snapshot *s, struct err *e)
 {
-    if (fcntl(s->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == -1)
-        return err_set_errno(e, "cannot seal the snapshot");
+    const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+    int tries = SEAL_TRIES;
+
+    while (fcntl(s->fd, F_ADD_SEALS, seals) == -1) {
+        if (errno != EBUSY || --tries == 0)
+            return err_set_errno(e, "cannot seal the snapshot");
+        nanosleep(&pause, NULL);
+    }
     s->sealed = true;
     return map(s) ? 0 : err_set_errno(e, "cannot map the snapshot");
 }

@@ -2,7 +2,9 @@
  * Snapshots of real directories: what was there then is there still, and
  * nothing else; another process fills it; sealed is sealed.
  */
+#define _GNU_SOURCE /* splice, memmem */
 #include "conf/snapshot.h"
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -159,6 +161,47 @@ static void test_an_empty_one_cannot_be_sealed_by_mistake(void **state)
     snapshot_free(NULL);
 }
 
+/* The snapshot's own descriptor: the last one that is open, and a memfd. */
+static int descriptor_of_snapshot(void)
+{
+    char name[40], target[100];
+
+    for (int fd = 255; fd > 2; fd--) {
+        ssize_t n;
+
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        n = readlink(name, target, sizeof target);
+        if (n > 0 && memmem(target, (size_t)n, "weir-snapshot", 13))
+            return fd;
+    }
+    return -1;
+}
+
+static void test_sealing_waits_for_who_holds_a_page(void **state)
+{
+    struct snapshot *s = new_snapshot();
+    struct err e = { 0 };
+    int pipes[2];
+    loff_t at = 0;
+    pid_t holder;
+
+    (void)state;
+    assert_int_equal(snapshot_add(s, STR("/x.lua"), STR("return 1"), &e), 0);
+    assert_int_equal(pipe(pipes), 0);
+    assert_true(splice(descriptor_of_snapshot(), &at, pipes[1], NULL, 8, 0) > 0);
+    holder = fork();
+    if (holder == 0) {
+        usleep(400000);
+        _exit(0);
+    }
+    close(pipes[0]);
+    close(pipes[1]);
+    if (snapshot_seal(s, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
+    snapshot_free(s);
+}
+
 static int make_files(void **state)
 {
     static const char *const DIRS[] = { "p", "p/a", "p/b", "p/b/sub", "p/.git", "q" };
@@ -201,6 +244,7 @@ int main(void)
         cmocka_unit_test_setup(test_names_are_those_of_directories_once, fill),
         cmocka_unit_test_setup(test_another_process_fills_it, fill),
         cmocka_unit_test(test_an_empty_one_cannot_be_sealed_by_mistake),
+        cmocka_unit_test(test_sealing_waits_for_who_holds_a_page),
     };
 
     return cmocka_run_group_tests(tests, make_files, remove_files);
