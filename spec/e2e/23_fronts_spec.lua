@@ -17,7 +17,7 @@ local HOST_YML = [[
 ]]
 
 describe("no spelling leads past a limit", function()
-  local e, w
+  local e, w, tcp
   local it = modes.wrap(it, function() return w end)
 
   setup(function()
@@ -27,7 +27,9 @@ describe("no spelling leads past a limit", function()
     e:write("www/a@b", "another\n")
     local yml = limits.sample_yml(service.url):gsub("%- /echo\n", "%0          - /a@b\n")
     yml = yml .. HOST_YML:format(service.url)
-    w = weir.new(e, { yml = yml }):start()
+    tcp = "127.0.0.1:" .. e:port() -- all that mod_authnz_fcgi speaks
+    w = weir.new(e, { yml = yml, conf = {
+      fastcgi_listen = "unix:" .. e:path("run/weir.sock") .. "," .. tcp } }):start()
   end)
 
   teardown(function()
@@ -40,7 +42,7 @@ describe("no spelling leads past a limit", function()
   end)
 
   local SAMPLES = {
-    lighttpd = "lighttpd/authorizer.conf",
+    apache = "apache/authorizer.conf", lighttpd = "lighttpd/authorizer.conf",
     nginx = "nginx/auth-request.conf",
   }
   local SPELLINGS = {
@@ -52,7 +54,7 @@ describe("no spelling leads past a limit", function()
       local front
 
       setup(function()
-        front = fronts[name](e, { sample = sample, weir = w })
+        front = fronts[name](e, { sample = sample, weir = w, tcp = tcp })
       end)
 
       teardown(function()
@@ -60,11 +62,16 @@ describe("no spelling leads past a limit", function()
       end)
 
       it("serves", function()
+        local served = 0
         for _, path in ipairs(SPELLINGS) do
           local got = assert(http.request(front.address, { path = path, source = env.client() }))
-          assert.equal(200, got.status, path)
-          assert.equal("4", got.headers["ratelimit-remaining"], path)
+          if got.status ~= 404 then -- as Apache does with %2F
+            assert.equal(200, got.status, path)
+            assert.equal("4", got.headers["ratelimit-remaining"], path)
+            served = served + 1
+          end
         end
+        assert.is_true(served >= (name == "apache" and 5 or #SPELLINGS))
       end)
 
       it("takes for a host", function()
