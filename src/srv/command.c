@@ -172,10 +172,22 @@ static int become_worker(const struct conf *conf, struct err *e)
     return rc == 0 ? identity_assume(&workers, 0, e) : rc;
 }
 
+static int check_owner(const struct conf *conf, struct err *e)
+{
+    struct identity owner;
+    struct err reason;
+
+    if (identity_from(conf->fastcgi_socket_owner, &owner, &reason) == 0)
+        return 0;
+    return conf_refuse(conf, CONF_KEY_fastcgi_socket_owner, e, "%s", reason.text);
+}
+
 static int check(const struct arguments *a, struct conf **conf, struct err *e)
 {
     int rc = load_conf(a, conf, e);
 
+    if (rc == 0)
+        rc = check_owner(*conf, e);
     if (rc == 0)
         rc = become_worker(*conf, e);
     if (rc == 0)
