@@ -1,7 +1,9 @@
 /*
  * Response heads: the same verdict and fields whether they come whole or in pieces, nothing that
- * could not be sent on, framing without ambiguity. The first byte: how they are cut, HEAD or not.
+ * could not be sent on, framing without ambiguity; and what their Connection fields name. The
+ * first byte: how they are cut, HEAD or not.
  */
+#include "wire/hop.h"
 #include "wire/http1.h"
 
 #include <stdlib.h>
@@ -58,6 +60,30 @@ static void check_good(const struct http1_head *h)
     }
 }
 
+/* Whoever goes through the lists learns what hop_is_named and the others say. */
+static void check_hops(const struct headers *h)
+{
+    unsigned named = 0;
+    bool others = false;
+
+    for (unsigned i = 0; i < h->n; i++) {
+        struct str list = h->v[i].value, element;
+
+        if (!str_eq_nocase(h->v[i].name, STR("Connection")))
+            continue;
+        while (hop_list_next(&list, &element)) {
+            must(element.n > 0 && !memchr(element.p, ',', element.n));
+            must(named >= HOP_MAX_NAMED || hop_is_named(h, element));
+            others |=
+                !str_eq_nocase(element, STR("close")) && !str_eq_nocase(element, STR("Keep-Alive"));
+            named++;
+        }
+        must(list.n == 0 && hop_is_fixed(h->v[i].name));
+    }
+    must(hop_is_bounded(h) == (named <= HOP_MAX_NAMED));
+    must(hop_names_fields(h) == others);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct http1_head whole = { 0 }, cut = { 0 };
@@ -78,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (rc > 0) {
         check_same(&whole, &cut);
         check_good(&whole);
+        check_hops(&whole.headers);
     }
     arena_fini(&arena);
     return 0;
