@@ -1,7 +1,8 @@
 /*
  * See snapshot.h. A memory file of entries, one behind the other: head, path,
- * text. A tree is an entry without a text that ends with a slash. There are
- * some hundred entries and nobody asks during requests: a walk finds them.
+ * text; sealed, the same in plain memory. A tree is an entry without a text
+ * whose path ends with a slash. There are some hundred entries and nobody asks
+ * during requests: a walk finds them.
  */
 #define _GNU_SOURCE /* memfd_create */
 #include "conf/snapshot.h"
@@ -16,20 +17,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FILE_MAX_BYTES (4 << 20)
 #define ALL_MAX_BYTES (64 << 20)
-/* The kernel may hold one of the pages for a moment, and cannot seal them meanwhile. */
-#define SEAL_TRIES 20
 
 struct snapshot {
-    int fd;
-    bool sealed;
-    char *base; /* the mapping; NULL: none */
-    size_t mapped_bytes;
-    size_t bytes; /* of the file */
+    int fd;               /* -1: sealed */
+    char *base;           /* the mapping, once sealed memory of our own; NULL: none */
+    size_t mapped_bytes;  /* of base */
+    size_t written_bytes; /* by this process */
 };
 
 struct entry {
@@ -39,7 +36,7 @@ struct entry {
 int snapshot_new(struct snapshot **out, struct err *e)
 {
     struct snapshot *s;
-    int fd = memfd_create("weir-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = memfd_create("weir-snapshot", MFD_CLOEXEC);
 
     if (fd == -1)
         return err_set_errno(e, "memfd_create");
@@ -51,7 +48,9 @@ int snapshot_new(struct snapshot **out, struct err *e)
 
 static void unmap(struct snapshot *s)
 {
-    if (s->base)
+    if (s->fd == -1)
+        free(s->base);
+    else if (s->base)
         munmap(s->base, s->mapped_bytes);
     s->base = NULL;
 }
@@ -61,7 +60,8 @@ void snapshot_free(struct snapshot *s)
     if (!s)
         return;
     unmap(s);
-    close(s->fd);
+    if (s->fd != -1)
+        close(s->fd);
     free(s);
 }
 
@@ -92,7 +92,7 @@ static int put(struct snapshot *s, const void *p, size_t n, struct err *e)
             return err_set_errno(e, "cannot write to memory");
         from += done;
         n -= (size_t)done;
-        s->bytes += (size_t)done;
+        s->written_bytes += (size_t)done;
     }
     return 0;
 }
@@ -104,10 +104,10 @@ int snapshot_add(struct snapshot *s, struct str path, struct str text, struct er
     size_t n;
     int rc;
 
-    if (s->sealed)
+    if (s->fd == -1)
         return 0;
     rc = plain_path(plain, path, &n, e);
-    if (rc == 0 && s->bytes + sizeof entry + n + text.n > ALL_MAX_BYTES)
+    if (rc == 0 && s->written_bytes + sizeof entry + n + text.n > ALL_MAX_BYTES)
         rc = err_set(e, ERR_BOUND, "plugins and weir's own files are larger than %d MiB in all",
                      ALL_MAX_BYTES >> 20);
     entry.path_n = (uint32_t)n;
@@ -164,46 +164,54 @@ int snapshot_add_tree(struct snapshot *s, const char *dir, struct err *e)
     return rc;
 }
 
-/* The trial process has written through a descriptor of its own: the file knows its size. */
+/* The trial process looks into what it is still writing. */
 static bool map(struct snapshot *s)
 {
-    struct stat st;
-
-    if (s->sealed && s->base)
-        return true;
-    if (fstat(s->fd, &st) == -1)
-        return false;
-    s->bytes = (size_t)st.st_size;
-    if (s->base && s->mapped_bytes == s->bytes)
-        return true;
+    if (s->fd == -1 || (s->base && s->mapped_bytes == s->written_bytes))
+        return s->base != NULL;
     unmap(s);
-    if (s->bytes == 0)
+    if (s->written_bytes == 0)
         return false;
-    s->base = mmap(NULL, s->bytes, PROT_READ, MAP_PRIVATE, s->fd, 0);
+    s->base = mmap(NULL, s->written_bytes, PROT_READ, MAP_SHARED, s->fd, 0);
     if (s->base == MAP_FAILED)
         s->base = NULL;
-    s->mapped_bytes = s->bytes;
+    s->mapped_bytes = s->written_bytes;
     return s->base != NULL;
 }
 
+/* Into memory that a fork copies: who still has the file may write to it as he likes. */
 int snapshot_seal(struct snapshot *s, struct err *e)
 {
-    const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
-    int tries = SEAL_TRIES;
+    struct stat st;
+    size_t n = 0;
+    char *p;
 
-    while (fcntl(s->fd, F_ADD_SEALS, seals) == -1) {
-        if (errno != EBUSY || --tries == 0)
-            return err_set_errno(e, "cannot seal the snapshot");
-        nanosleep(&pause, NULL);
+    if (fstat(s->fd, &st) == -1)
+        return err_set_errno(e, "cannot examine the snapshot");
+    if (st.st_size == 0 || st.st_size > ALL_MAX_BYTES)
+        return err_set(e, ERR_BOUND, "the snapshot is empty or too large");
+    p = xmalloc((size_t)st.st_size);
+    while (n < (size_t)st.st_size) {
+        ssize_t got = pread(s->fd, p + n, (size_t)st.st_size - n, (off_t)n);
+
+        if (got > 0) {
+            n += (size_t)got;
+        } else if (got == 0 || errno != EINTR) {
+            free(p);
+            return err_set_errno(e, "cannot read the snapshot");
+        }
     }
-    s->sealed = true;
-    return map(s) ? 0 : err_set_errno(e, "cannot map the snapshot");
+    unmap(s);
+    close(s->fd);
+    s->fd = -1;
+    s->base = p;
+    s->mapped_bytes = n;
+    return 0;
 }
 
 bool snapshot_is_sealed(const struct snapshot *s)
 {
-    return s->sealed;
+    return s->fd == -1;
 }
 
 /* The entry at *at, and *at behind it; false at the end. */

@@ -25,7 +25,7 @@ int snapshot_add_tree(struct snapshot *s, const char *dir, struct err *e) MUST_C
 /* Adds one file that lies elsewhere; nothing happens when the snapshot is sealed. */
 int snapshot_add(struct snapshot *s, struct str path, struct str text, struct err *e) MUST_CHECK;
 
-/* Nobody can change it any more, in any process. */
+/* What is in it by now stays, in this process and those that it forks. Refuses an empty one. */
 int snapshot_seal(struct snapshot *s, struct err *e) MUST_CHECK;
 bool snapshot_is_sealed(const struct snapshot *s);
 
