@@ -58,7 +58,7 @@ describe("the gateway", function()
     e = env.new()
     service = upstream.nginx(e)
     w = weir.new(e, { yml = YML:gsub("URL", service.url), conf = {
-      workers = 1, client_body_buffer_size = modes.bytes(1 * MB) / 2,
+      workers = 1, client_body_buffer_size = 1.5 * modes.bytes(1 * MB),
     } }):start()
   end)
 
@@ -194,7 +194,7 @@ describe("the gateway", function()
     end)
 
     it("sends a large body that nobody announced", function()
-      local n = modes.bytes(3 * MB) -- more than is kept to learn the length
+      local n = 2 * modes.bytes(1 * MB) -- more than is kept to learn the length
       local got = ask("/body-length", { REQUEST_METHOD = "POST" }, { body = ("b"):rep(n) })
       assert.equal(200, got.status)
       assert.equal(n .. " chunked\n", got.body)

@@ -263,8 +263,8 @@ bool snapshot_covers(struct snapshot *s, struct str path)
 
 static bool has_name(const struct buf *names, size_t from, struct str name)
 {
-    for (const char *p = names->p + from; p < names->p + names->n; p += strlen(p) + 1)
-        if (str_eq(str_from(p), name))
+    for (size_t at = from; at < names->n; at += strlen(names->p + at) + 1)
+        if (str_eq(str_from(names->p + at), name))
             return true;
     return false;
 }

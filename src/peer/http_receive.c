@@ -163,6 +163,8 @@ enum http1_event http_body_next(struct http_exchange *x, struct str *piece)
 void http_body_consume(struct http_exchange *x, size_t n)
 {
     must(n <= x->piece.n);
+    if (n == 0)
+        return; /* perhaps there is no piece */
     x->piece.p += n;
     x->piece.n -= n;
 }

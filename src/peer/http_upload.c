@@ -83,6 +83,11 @@ static void encode(struct http_upload *up)
     }
 }
 
+static struct str rest_of(const char *p, size_t n, size_t done)
+{
+    return n == done ? STR_NULL : (struct str){ p + done, n - done }; /* p may be null */
+}
+
 /* The body's bytes that go out next. */
 static struct str next_bytes(struct http_exchange *x)
 {
@@ -90,10 +95,10 @@ static struct str next_bytes(struct http_exchange *x)
 
     switch (x->request.framing) {
     case HTTP1_BODY_LENGTH:
-        return (struct str){ up->bytes.p + up->used, up->bytes.n - up->used };
+        return rest_of(up->bytes.p, up->bytes.n, up->used);
     case HTTP1_BODY_CHUNKED:
         encode(up);
-        return (struct str){ up->chunks.p + up->chunks_sent, up->chunks.n - up->chunks_sent };
+        return rest_of(up->chunks.p, up->chunks.n, up->chunks_sent);
     default:
         return STR_NULL;
     }
