@@ -31,8 +31,10 @@ WEIR_SOURCES = \
 	src/peer/http.c \
 	src/peer/http_conn.c \
 	src/peer/http_connect.c \
+	src/peer/http_end.c \
 	src/peer/http_pool.c \
 	src/peer/http_receive.c \
+	src/peer/http_send.c \
 	src/peer/http_upload.c \
 	src/peer/rbuf.c \
 	src/peer/resolve.c \

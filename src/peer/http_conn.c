@@ -147,11 +147,10 @@ void http_conn_want_read(struct http_conn *c, bool wanted)
 
 void http_conn_set_deadline(struct http_conn *c, struct deadline_queue *q)
 {
-    if (c->queue)
-        deadline_clear(c->queue, &c->deadline);
-    c->queue = q;
     if (q)
         deadline_set(q, &c->deadline);
+    else if (c->deadline.queued)
+        deadline_clear(c->deadline.queued, &c->deadline);
 }
 
 void http_conn_expired(struct deadline *d)

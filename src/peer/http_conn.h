@@ -29,7 +29,6 @@ struct http_conn {
     struct loop *loop;
     TAILQ_ENTRY(http_conn) link; /* while idle */
     struct deadline deadline;
-    struct deadline_queue *queue; /* that deadline is in, if it is in one */
     struct dying dying;
     struct event read_event, write_event;
     int fd;

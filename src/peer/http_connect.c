@@ -20,7 +20,7 @@ static void try_next_or_fail(struct http_exchange *x, int code, const char *what
     http_connect(x);
 }
 
-static void on_connected(struct http_conn *c, int error)
+void http_on_connected(struct http_conn *c, int error)
 {
     struct http_exchange *x = c->owner;
     struct err e;
@@ -34,7 +34,7 @@ static void on_connected(struct http_conn *c, int error)
     try_next_or_fail(x, ERR_CLOSED, e.text);
 }
 
-static void on_expired(struct http_conn *c)
+void http_on_expired(struct http_conn *c)
 {
     struct http_exchange *x = c->owner;
 
@@ -46,19 +46,12 @@ static void on_expired(struct http_conn *c)
         http_fail(x, ERR_TIMEOUT, "it does not answer in time");
 }
 
-const struct http_conn_events HTTP_EXCHANGE_EVENTS = {
-    .on_connected = on_connected,
-    .on_readable = http_on_readable,
-    .on_writable = http_on_writable,
-    .on_expired = on_expired,
-};
-
 static void on_resolved(struct resolve_wait *w)
 {
     struct http_exchange *x = CONTAINER_OF(w, struct http_exchange, resolving);
 
-    deadline_clear(timeouts_queue(x->client->resolve_timeouts, x->request.connect_ms),
-                   &x->deadline);
+    if (x->deadline.queued)
+        deadline_clear(x->deadline.queued, &x->deadline);
     http_connect(x);
 }
 
@@ -109,7 +102,7 @@ void http_connect(struct http_exchange *x)
             return;
         x->turn.nth++;
         x->phase = HTTP_CONNECTING;
-        x->conn = http_conn_open(x->client->loop, &addr, &HTTP_EXCHANGE_EVENTS, x);
+        x->conn = http_conn_open(x->client->loop, &addr, x->client->events, x);
         if (!x->conn)
             err_set_errno(&e, "cannot connect");
     } while (!x->conn && x->turn.nth < x->max_tries);

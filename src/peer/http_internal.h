@@ -1,5 +1,6 @@
 /*
- * What http.c, http_connect.c and http_receive.c share among themselves.
+ * What the files http*.c share among themselves, from the top down: http, http_receive,
+ * http_connect, http_send, http_end. Each calls only those behind it.
  */
 #ifndef WEIR_PEER_HTTP_INTERNAL_H
 #define WEIR_PEER_HTTP_INTERNAL_H
@@ -10,6 +11,7 @@
 struct http_client {
     struct loop *loop;
     struct http_config config;
+    const struct http_conn_events *events; /* of a connection that an exchange has */
     struct resolver *resolver;
     struct timeouts *timeouts, *resolve_timeouts;
     struct http_pool *pool;
@@ -17,8 +19,6 @@ struct http_client {
     struct buf scratch; /* of heads that go out */
     unsigned turn;
 };
-
-extern const struct http_conn_events HTTP_EXCHANGE_EVENTS;
 
 /* Tries addresses until one is connected, connects or waits; or fails. */
 void http_connect(struct http_exchange *x);
@@ -35,9 +35,6 @@ enum http1_event http_break_off(struct http_exchange *x, int code, const char *w
 /* The same, and tells whoever waits. */
 void http_fail(struct http_exchange *x, int code, const char *what);
 
-/* Calls on_data if somebody was told HTTP1_MORE. */
-void http_tell(struct http_exchange *x);
-
 /* The response is read to its end: the connection may serve the next one. */
 void http_complete(struct http_exchange *x);
 
@@ -45,6 +42,8 @@ void http_complete(struct http_exchange *x);
 void http_arm_deadline(struct http_exchange *x);
 
 /* Events of the connection, and of a name that is waited for. */
+void http_on_connected(struct http_conn *c, int error);
+void http_on_expired(struct http_conn *c);
 void http_on_readable(struct http_conn *c);
 void http_on_writable(struct http_conn *c);
 void http_resolve_expired(struct deadline *d);
