@@ -45,22 +45,13 @@ local function repeated(w, fn)
   assert(grown <= GROWTH_KB, ("memory grew by %d KiB in %d rounds"):format(grown, rounds))
 end
 
--- A new generation serves, and none of the old one takes connections any more.
-local function reloaded(w)
-  local before = w:workers()
-  assert(w:reload(), "the new generation did not come")
-  net.wait_until(2, function()
-    return #w:workers() <= #before
-  end)
-end
-
 -- Returns busted's it for examples of the weir that get_weir gives. An example that cannot be
 -- repeated (it takes long, or brings weir down) is written with the plain it.
 function _M.wrap(it, get_weir)
   if env.mode == "reload" then
     return function(name, fn)
       it(name, function()
-        reloaded(get_weir())
+        assert(get_weir():reload(), "the new generation did not come")
         fn()
       end)
     end

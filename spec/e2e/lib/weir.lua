@@ -155,14 +155,23 @@ function weir:workers()
   return out
 end
 
--- SIGHUP. True as soon as the new generation serves, false when weir refuses it.
+-- SIGHUP. False when weir refuses it. True when the new generation serves, and the workers of the
+-- old one have gone: until they have, they may take a connection; those that have work to do are
+-- not waited for.
 function weir:reload(seconds)
   local served, failed = generations(self)
+  local before = #self:workers()
   signal.kill(self.master, signal.SIGHUP)
-  return net.wait_until(seconds or 30, function()
+  local good = net.wait_until(seconds or 30, function()
     local s, f = generations(self)
     return (s > served or f > failed) and { s > served }
   end)[1]
+  if good then
+    net.wait_until(2, function()
+      return #self:workers() <= before
+    end)
+  end
+  return good
 end
 
 -- What the log and standard error got since the last check.
