@@ -58,6 +58,20 @@ local function fail(event, message)
   error({ line = line, message = message }, 0)
 end
 
+-- The line of the first byte that no YAML text may hold: libyaml does not say where it is.
+local function line_of_bad_byte(text)
+  local line = 0
+  for row in (text .. "\n"):gmatch("(.-)\n") do
+    line = line + 1
+    local rest = row:gsub("[\194-\223][\128-\191]", "-")
+      :gsub("[\224-\239][\128-\191][\128-\191]", "-")
+      :gsub("[\240-\244][\128-\191][\128-\191][\128-\191]", "-")
+    if rest:find("[%z\1-\8\11\12\14-\31\127-\255]") then
+      return line
+    end
+  end
+end
+
 function composer:next_event()
   local ok, event = pcall(self.parser)
   if ok then
@@ -67,7 +81,10 @@ function composer:next_event()
   local line = text:match("line: (%d+)")
   local message = text:match("^(.-) at document: %d+") or text
   local context = text:match("\n(while .-) at line")
-  error({ line = tonumber(line) or 1, message = message .. (context and ", " .. context or "") }, 0)
+  error({
+    line = tonumber(line) or line_of_bad_byte(self.text) or 1,
+    message = message .. (context and ", " .. context or ""),
+  }, 0)
 end
 
 function composer:count(event)
@@ -259,7 +276,7 @@ function _M.decode(text)
     error("decode expects a string", 2)
   end
   local self = setmetatable({
-    parser = yaml.parser(text), anchors = {}, open = {}, nodes = 0, lines = {},
+    text = text, parser = yaml.parser(text), anchors = {}, open = {}, nodes = 0, lines = {},
   }, composer)
   local ok, value = pcall(self.document, self)
   if ok then

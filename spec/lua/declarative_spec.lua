@@ -166,8 +166,9 @@ services:
     local config = good('"routes": [{"name": "r", "paths": ["\\/a"]}]}',
       '{"_format_version": "3.0",\n', "f.json")
     assert.same({ "/a" }, config.routes[1].paths)
-    assert.same({ "- Expected the end but found T_COMMA at character 3" },
-      errors_of("{},", "", "f.json"))
+    good("{\"_format_version\": \"3.0\"}", "\239\187\191", "f.json")
+    assert.same({ "3 Expected the end but found T_COMMA at character 5" },
+      errors_of("{\n\n},", "", "f.json"))
   end)
 
   it("marks the regular expressions of older formats", function()
@@ -253,8 +254,8 @@ services:
   it("checks a service", function()
     assert.same({ "2 services[1].protocol: expected one of: http" },
       errors_of("services: [{url: 'https://a'}]"))
-    assert.same({ "2 services[1].host: required field missing",
-      "2 services[1].url: missing host in url" }, errors_of("services: [{url: nope}]"))
+    assert.same({ "2 services[1].url: missing host in url" },
+      errors_of("services: [{url: nope}]"))
     assert.same({ "2 services[1].retries: value should be between 0 and 32767" },
       errors_of("services: [{host: a, retries: -1}]"))
   end)
@@ -277,6 +278,9 @@ services:
   it("resolves references", function()
     assert.same({ "2 routes[1].service: invalid reference 'service: x' "
       .. "(no such entry in 'services')" }, errors_of("routes: [{paths: [/], service: x}]"))
+    assert.same({ "2 routes[1].service: invalid reference 'service: y' "
+      .. "(no such entry in 'services')" },
+      errors_of("routes: [{paths: [/], service: {name: y}}]"))
     assert.same({ "2 routes[1].service: expected a string" },
       errors_of("routes: [{paths: [/], service: 5}]"))
     assert.same({ "5 services[1].routes[1].service: this entity stands inside of another service" },

@@ -78,6 +78,8 @@ ver: 3.0.1
     fails("a: *x", "line 1: unknown alias 'x'", 1)
     fails("&a [*a]", "line 1: alias 'a' contains itself", 1)
     fails("? [a]\n: 1", "line 1: a key must be a string", 1)
+    fails("a: \195\164\nb: \255\n", "line 2: invalid leading UTF-8 octet", 2)
+    fails("a: 1\n\nb: \1\n", "line 3: control characters are not allowed", 3)
   end)
 
   it("bounds nesting and what aliases expand to", function()

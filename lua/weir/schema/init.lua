@@ -175,6 +175,19 @@ function schema:transform(value)
   return value
 end
 
+-- Early ones are those of shorthands: what a wrong one would have filled in is not missing, too.
+local function join_errors(early, found)
+  for key, err in pairs(early and found or {}) do
+    if err == messages.required then
+      found[key] = nil
+    end
+  end
+  for key, err in pairs(early or {}) do
+    found[key] = err
+  end
+  return found
+end
+
 -- Completes, checks and transforms: the value as it is kept, or nil and errors.
 function schema:accept(value)
   if not types.checks.record(value) then
@@ -183,11 +196,7 @@ function schema:accept(value)
   local completed, early = self:process_defaults(value)
   local ok, found = self:validate(value)
   if not completed or not ok then
-    found = found or {}
-    for key, err in pairs(early or {}) do
-      found[key] = err
-    end
-    return nil, found
+    return nil, join_errors(early, found or {})
   end
   return self:transform(value)
 end

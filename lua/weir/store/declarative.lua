@@ -204,9 +204,9 @@ function reader:resolve(record)
       if type(named) ~= "string" and type(named) ~= "table" then
         self:fail(path, messages.types.string, record.raw, field)
       elseif not found then
-        local shown = type(named) == "table" and identity.canonical(named) or named
-        self:fail(path, ("invalid reference '%s: %s' (no such entry in '%s')"):format(field, shown,
-          kind), record.raw, field)
+        local shown = type(named) == "table" and (named.id or named.name) or named
+        self:fail(path, ("invalid reference '%s: %s' (no such entry in '%s')"):format(field,
+          messages.show(shown), kind), record.raw, field)
       elseif around and around ~= found then
         self:fail(path, "this entity stands inside of another " .. field, record.raw, field)
       end
@@ -305,10 +305,17 @@ end
 
 -- ---- the whole
 
+local function line_at(text, byte)
+  local _, breaks = text:sub(1, byte):gsub("\n", "")
+  return breaks + 1
+end
+
 local function decode(text, path)
   if path and path:find("%.json$") then
+    text = text:gsub("^\239\187\191", "")
     local root, err = json.decode(text)
-    return root, err, nil, {}
+    local at = not root and err:match("character (%d+)")
+    return root, err, at and line_at(text, tonumber(at)), {}
   end
   local root, lines, line = yaml.decode(text)
   if root == nil then

@@ -270,6 +270,20 @@ static void test_declarative(void **state)
     assert_int_not_equal(conf_load(&c, the_dir, NULL, &e), 0);
 }
 
+static void test_a_pipe_without_a_writer_is_empty(void **state)
+{
+    struct conf *c = NULL;
+    struct err e = { 0 };
+
+    (void)state;
+    assert_int_equal(mkfifo(path_of("fifo"), 0600), 0);
+    alarm(10); /* a reader that waits would wait for ever */
+    assert_int_equal(conf_load(&c, path_of("fifo"), NULL, &e), 0);
+    alarm(0);
+    unlink(path_of("fifo"));
+    conf_free(c);
+}
+
 static void test_texts_for_lua(void **state)
 {
     struct conf *c = good("headers = Via , Server\nprefix = /p");
@@ -337,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_precedence),
         cmocka_unit_test(test_command_line_errors),
         cmocka_unit_test(test_declarative),
+        cmocka_unit_test(test_a_pipe_without_a_writer_is_empty),
         cmocka_unit_test(test_texts_for_lua),
         cmocka_unit_test(test_reload_keeps_start_keys),
     };
