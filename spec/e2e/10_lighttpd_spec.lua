@@ -166,8 +166,10 @@ describe("lighttpd", function()
       env.stay_clear(60)
       local before = remaining()
       front:stop()
-      local left = proc.belonging_to(e:path("bin"))
-      assert.same({}, left)
+      net.wait_until(5, function() -- lighttpd tells weir, and does not wait for it
+        return not proc.belonging_to(e:path("bin"))[1]
+      end)
+      assert.same({}, proc.belonging_to(e:path("bin")))
       front:start()
       return before, remaining()
     end
