@@ -20,6 +20,13 @@
 
 /* An output buffer that has grown above this is given back to the system. */
 #define OUT_KEEP_BYTES (64 * 1024)
+/*
+ * Who does not read what was answered is asked nothing more: above what back-pressure leaves to
+ * the answers in the queue lies only what short requests add to it.
+ */
+#define QUEUE_MAX_BYTES (1024 * 1024)
+/* A small response with all of its records fits. */
+#define OUT_FIRST_BYTES 1024
 /* Names asked by FCGI_GET_VALUES: there are three. */
 #define VALUES_MAX_BYTES 1024
 
@@ -50,9 +57,10 @@ struct buf *fcgi_conn_out(struct fcgi_conn *c)
 {
     struct fcgi_server *s = c->server;
 
-    if (!c->out.p && s->spare_out.p) {
+    if (!c->out.p) {
         c->out = s->spare_out;
         s->spare_out = (struct buf){ 0 };
+        must(buf_reserve(&c->out, OUT_FIRST_BYTES));
     }
     return &c->out;
 }
@@ -225,11 +233,11 @@ static void watch(struct fcgi_conn *c)
     c->watched = true;
 }
 
-/* Reads unless the only request on the connection asks for a pause. */
+/* Reads unless the only request on the connection asks for a pause, or too many answers wait. */
 static void set_reading(struct fcgi_conn *c)
 {
     const struct fcgi_stream *st = LIST_FIRST(&c->streams);
-    bool reading = !(c->stream_count == 1 && st->blocked);
+    bool reading = !(c->stream_count == 1 && st->blocked) && c->queued_bytes < QUEUE_MAX_BYTES;
 
     if (reading == c->reading)
         return;
@@ -326,6 +334,8 @@ static void flush(struct fcgi_conn *c)
         c->write_wanted = true;
         event_add(&c->write_event, NULL);
     }
+    if (!c->reading)
+        fcgi_conn_update(c);
     if (c->queued_bytes < REQ_QUEUE_LOW_BYTES && c->stream_count)
         drained(c);
     if (c->queued_bytes == 0)
