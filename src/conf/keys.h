@@ -97,7 +97,7 @@
     X(TIME, idle_timeout, "0", 0, 86400000, 1, \
       "How long a kept FastCGI connection without a request stays open; 0 sets no bound.") \
     X(INT, upstream_keepalive_pool_size, "512", 0, 100000, 1, \
-      "Idle upstream connections that a worker keeps; 0 keeps none.") \
+      "Idle upstream connections that a worker keeps for each host and port; 0 keeps none.") \
     X(TIME, upstream_keepalive_idle_timeout, "60s", 0, 86400000, 1, \
       "How long an idle upstream connection is kept; 0 sets no bound.") \
     X(INT, upstream_keepalive_max_requests, "10000", 0, 1000000000, 1, \

@@ -24,12 +24,22 @@ struct loop {
     bool stopped;
 };
 
+/* libevent would print it to standard error: what it says of nameservers, for instance. */
+static void on_message(int severity, const char *text)
+{
+    if (severity >= EVENT_LOG_WARN)
+        log_warn("libevent: %s", text);
+    else if (severity == EVENT_LOG_MSG)
+        log_info("libevent: %s", text);
+}
+
 struct loop *loop_new(void)
 {
     struct loop *loop = xcalloc(1, sizeof *loop);
     struct event_config *config = event_config_new();
 
     must(config);
+    event_set_log_callback(on_message);
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     loop->base = event_base_new_with_config(config);
     event_config_free(config);

@@ -308,6 +308,38 @@ static void the_loop_can_be_stopped_at_a_turns_end_and_run_again(void **state)
     assert_string_equal(the_order, "aaa");
 }
 
+/* ---- libevent's own words */
+
+static void turn_inside_a_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    assert_int_equal(event_base_dispatch(arg), -1);
+}
+
+static void libevent_complains_in_the_log(void **state)
+{
+    struct timeval now = { 0 };
+    char path[] = "/tmp/weir-loop-XXXXXX", text[1000];
+    int saved = dup(STDERR_FILENO), errors = mkstemp(path);
+    ssize_t n;
+
+    (void)state;
+    dup2(errors, STDERR_FILENO);
+    assert_int_equal(
+        event_base_once(loop_base(loop), -1, EV_TIMEOUT, turn_inside_a_turn, loop_base(loop), &now),
+        0);
+    loop_turn(loop, false);
+    dup2(saved, STDERR_FILENO);
+    n = pread(errors, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    assert_non_null(strstr(text, "[warn]"));
+    assert_non_null(strstr(text, "libevent: event_base_loop: reentrant"));
+    close(errors);
+    close(saved);
+    unlink(path);
+}
+
 /* ---- deadlines */
 
 struct timed {
@@ -576,6 +608,7 @@ int main(void)
         TEST(the_end_of_the_loop_frees_the_dying),
         TEST(an_event_is_a_turn_and_time_stands_still_in_it),
         TEST(the_loop_can_be_stopped_at_a_turns_end_and_run_again),
+        TEST(libevent_complains_in_the_log),
         TEST(deadlines_fire_in_order_and_not_early),
         TEST(a_deadline_set_again_moves),
         TEST(a_deadline_that_is_cleared_does_not_fire),
