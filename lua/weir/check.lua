@@ -1,11 +1,35 @@
 -- Would a worker start? Loads everything as a worker does and says what is
--- wrong: for `weir check`, and before a reload replaces what runs.
+-- wrong, or what it has found: for `weir check`, and before a reload replaces
+-- what runs.
 
--- nil when all is well, or the text of the errors, a line for each.
+local function count(n, what)
+  return n .. " " .. what .. (n == 1 and "" or "s")
+end
+
+
+-- "1 service, 2 routes, 1 plugin configured; plugins found: a, b"
+local function summary(state)
+  local config, names = state.config, {}
+
+  for name in pairs(state.plugins) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return ("%s, %s, %s configured; plugins found: %s"):format(
+    count(#config.services, "service"), count(#config.routes, "route"),
+    count(#config.plugins, "plugin"), #names > 0 and table.concat(names, ", ") or "none")
+end
+
+
+-- nil when all is well, or the text of the errors, a line for each; and what was found.
 return function()
   local ok, state, err = pcall(require("weir.config").load)
+
   if not ok then
     return tostring(state)
   end
-  return not state and err or nil
+  if not state then
+    return err
+  end
+  return nil, summary(state)
 end

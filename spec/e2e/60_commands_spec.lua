@@ -114,7 +114,12 @@ describe("the command weir", function()
   end)
 
   it("check says what is wrong, with file and line", function()
-    assert.equal(0, (run("check")))
+    local good, found = run("check")
+    assert.equal(0, good, found)
+    local files = w.conf_path .. " and " .. w.yml_path
+    assert.is_truthy(found:find(files .. " are good\n", 1, true), found)
+    assert.matches("\n1 service, 1 route, 1 plugin configured; plugins found: [^\n]*rate%-limiting",
+                   found)
     w:write_conf({ no_such_key = 1 })
     local code, text = run("check")
     assert.equal(1, code)

@@ -46,15 +46,15 @@ static int traceback(lua_State *L)
     return 1;
 }
 
-/* Calls the function below its nargs arguments; one result stays on the stack. */
-static int call(lua_State *L, int nargs, struct err *e)
+/* Calls the function below its nargs arguments; its results stay on the stack. */
+static int call(lua_State *L, int nargs, int nresults, struct err *e)
 {
     int base = lua_gettop(L) - nargs;
     int status;
 
     lua_pushcfunction(L, traceback);
     lua_insert(L, base);
-    status = lua_pcall(L, nargs, 1, base);
+    status = lua_pcall(L, nargs, nresults, base);
     lua_remove(L, base);
     if (status == 0)
         return 0;
@@ -121,7 +121,7 @@ static int load_boot(struct vm *vm, struct err *e)
         return e->code;
     lua_getglobal(L, "require");
     lua_pushliteral(L, "weir.boot");
-    if (call(L, 1, e) < 0)
+    if (call(L, 1, 1, e) < 0)
         return e->code;
     vm->ref_request = ref_field(L, "request");
     vm->ref_timer = ref_field(L, "timer");
@@ -133,18 +133,23 @@ static int load_boot(struct vm *vm, struct err *e)
     return 0;
 }
 
-/* A function of boot that returns nil, or the text of what went wrong. */
-static int call_ref(struct vm *vm, int ref, struct err *e)
+/*
+ * A function of boot that returns nil, or the text of what went wrong; and, if there is room for
+ * it, another text.
+ */
+static int call_ref(struct vm *vm, int ref, struct buf *more, struct err *e)
 {
     int rc;
 
     lua_rawgeti(vm->L, LUA_REGISTRYINDEX, ref);
-    rc = call(vm->L, 0, e);
+    rc = call(vm->L, 0, 2, e);
     if (rc < 0)
         return rc;
-    if (!lua_isnil(vm->L, -1))
-        rc = err_set(e, ERR_CONFIG, "%s", lua_tostring(vm->L, -1));
-    lua_pop(vm->L, 1);
+    if (!lua_isnil(vm->L, -2))
+        rc = err_set(e, ERR_CONFIG, "%s", lua_tostring(vm->L, -2));
+    else if (more && lua_isstring(vm->L, -1))
+        rc = buf_add(more, lua_tostring(vm->L, -1), lua_objlen(vm->L, -1) + 1);
+    lua_pop(vm->L, 2);
     return rc;
 }
 
@@ -183,7 +188,7 @@ int vm_open(struct vm **out, const struct vm_args *args, struct err *e)
 
     if (rc < 0)
         return rc;
-    rc = call_ref(*out, (*out)->ref_load, e);
+    rc = call_ref(*out, (*out)->ref_load, NULL, e);
     if (rc < 0) {
         vm_close(*out);
         *out = NULL;
@@ -234,7 +239,7 @@ int vm_take_snapshot(const struct conf *conf, struct err *e)
     return rc;
 }
 
-int vm_check(const struct conf *conf, struct err *e)
+int vm_check(const struct conf *conf, struct buf *found, struct err *e)
 {
     struct vm_args args = { .conf = conf };
     struct vm *vm;
@@ -242,7 +247,7 @@ int vm_check(const struct conf *conf, struct err *e)
 
     if (rc < 0)
         return rc;
-    rc = call_ref(vm, vm->ref_check, e);
+    rc = call_ref(vm, vm->ref_check, found, e);
     vm_close(vm);
     return rc;
 }
@@ -261,7 +266,7 @@ int lua_command(const struct conf *conf, int argc, char **argv, struct err *e)
         lua_pushstring(vm->L, argv[i]);
         lua_rawseti(vm->L, -2, i + 1);
     }
-    rc = call(vm->L, 1, e);
+    rc = call(vm->L, 1, 1, e);
     if (rc == 0)
         rc = (int)lua_tointeger(vm->L, -1);
     vm_close(vm);

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/weir.h"
 
+struct buf;
 struct conf;
 struct counter_table;
 struct vm;
@@ -35,8 +36,11 @@ void vm_run_request(struct vm *vm, struct req *req);
 /* Puts the plugins and the Lua half of weir into conf->snapshot, for all who load later. */
 int vm_take_snapshot(const struct conf *conf, struct err *e) MUST_CHECK;
 
-/* Loads everything as a worker would and reports, for `weir check` and reloads. */
-int vm_check(const struct conf *conf, struct err *e) MUST_CHECK;
+/*
+ * Loads everything as a worker would and reports, for `weir check` and reloads. found (may be
+ * NULL) gets a line on what there is, with a NUL behind it.
+ */
+int vm_check(const struct conf *conf, struct buf *found, struct err *e) MUST_CHECK;
 
 /* A command of lua/weir/cli (`weir plugins list`); the exit status, or negative with e set. */
 int lua_command(const struct conf *conf, int argc, char **argv, struct err *e) MUST_CHECK;

@@ -182,7 +182,7 @@ static int check_owner(const struct conf *conf, struct err *e)
     return conf_refuse(conf, CONF_KEY_fastcgi_socket_owner, e, "%s", reason.text);
 }
 
-static int check(const struct arguments *a, struct conf **conf, struct err *e)
+static int check(const struct arguments *a, struct conf **conf, struct buf *found, struct err *e)
 {
     int rc = load_conf(a, conf, e);
 
@@ -191,17 +191,19 @@ static int check(const struct arguments *a, struct conf **conf, struct err *e)
     if (rc == 0)
         rc = become_worker(*conf, e);
     if (rc == 0)
-        rc = worker_check(*conf, e);
+        rc = worker_check(*conf, found, e);
     return rc;
 }
 
 static int run_check(const struct arguments *a)
 {
     struct conf *conf = NULL;
+    struct buf found = { 0 };
     struct err e;
-    int rc = check(a, &conf, &e);
+    int rc = check(a, &conf, &found, &e);
 
     if (rc != 0) {
+        buf_free(&found);
         conf_free(conf);
         return complain(&e);
     }
@@ -212,7 +214,8 @@ static int run_check(const struct arguments *a)
         printf(" and %s are good", conf->declarative_path);
     else
         printf(" is good");
-    printf("\n");
+    printf("\n%s\n", found.p);
+    buf_free(&found);
     conf_free(conf);
     return GOOD;
 }
@@ -227,7 +230,7 @@ static int check_aside(const struct arguments *a)
         struct conf *conf = NULL;
         struct err e;
 
-        _exit(check(a, &conf, &e) == 0 ? GOOD : complain(&e));
+        _exit(check(a, &conf, NULL, &e) == 0 ? GOOD : complain(&e));
     }
     if (pid == -1 || waitpid(pid, &status, 0) == -1)
         return FAILED;

@@ -112,7 +112,7 @@ static NORETURN void run_check(struct master *m, const struct conf *conf, int fd
         listeners_drop(&m->current->listeners, NULL, false);
     listeners_drop(&m->upgrade.inherited, NULL, false);
     log_set_name("check");
-    if (identity_assume(&m->workers, parent, &e) != 0 || worker_check(conf, &e) != 0) {
+    if (identity_assume(&m->workers, parent, &e) != 0 || worker_check(conf, NULL, &e) != 0) {
         notify_failed(fd, e.text);
         _exit(1);
     }

@@ -222,9 +222,9 @@ int worker_main(const struct worker_args *args)
     return 0;
 }
 
-int worker_check(const struct conf *conf, struct err *e)
+int worker_check(const struct conf *conf, struct buf *found, struct err *e)
 {
     int rc = conf->snapshot ? vm_take_snapshot(conf, e) : 0;
 
-    return rc == 0 ? vm_check(conf, e) : rc;
+    return rc == 0 ? vm_check(conf, found, e) : rc;
 }

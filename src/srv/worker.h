@@ -10,6 +10,7 @@
 #include "conf/keys.h"
 #include <stdint.h>
 
+struct buf;
 struct shared;
 
 struct worker_args {
@@ -40,8 +41,8 @@ int worker_main(const struct worker_args *args) MUST_CHECK;
 
 /*
  * Loads everything as a worker would and reports; called in a process that ends after it. Fills
- * conf->snapshot if there is one.
+ * conf->snapshot if there is one, and found (may be NULL) with a line on what there is.
  */
-int worker_check(const struct conf *conf, struct err *e) MUST_CHECK;
+int worker_check(const struct conf *conf, struct buf *found, struct err *e) MUST_CHECK;
 
 #endif
