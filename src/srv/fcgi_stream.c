@@ -47,14 +47,25 @@ static void detach(struct fcgi_stream *st)
 
 /* ---- the response ---- */
 
+/* {"message":"..."}; the message may name a parameter, and hold what JSON may not. */
+static int make_body(char *body, size_t room, const char *message)
+{
+    int n = snprintf(body, room, "{\"message\":\"%.*s\"}", (int)room - 20, message);
+
+    for (char *p = body + 12; p < body + n - 2; p++)
+        if (*p < ' ' || *p > '~' || *p == '"' || *p == '\\')
+            *p = '?';
+    return n;
+}
+
 /* A whole response of the server's own: status and a short JSON body. */
 static void put_plain(struct fcgi_conn *c, unsigned id, unsigned status, const char *message,
                       unsigned protocol_status)
 {
     struct buf *out = fcgi_conn_out(c);
     struct headers none = { 0 };
-    char body[200];
-    int n = snprintf(body, sizeof body, "{\"message\":\"%s\"}", message);
+    char body[220];
+    int n = make_body(body, sizeof body, message);
     size_t at;
 
     if (fcgi_open_record(out, FCGI_STDOUT, id, &at) < 0 || cgi_put_head(out, status, &none, n) < 0)
