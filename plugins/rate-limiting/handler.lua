@@ -66,6 +66,7 @@ local function prepare(conf)
     windows = counter.windows(list),
     shown = shown,
     prefix = "ratelimit:" .. (conf.route_id or NO_ID) .. ":" .. (conf.service_id or NO_ID) .. ":",
+    kind = (conf.limit_by or "ip") .. "=",
   }
   prepared[conf] = own
   return own
@@ -74,7 +75,9 @@ end
 
 -- What requests are counted by; consumers and credentials are known only once an
 -- authentication plugin has said who the client is, until then the address stands in.
-local function identifier_of(conf)
+-- What is no address bears its kind: a client that sends another's address as the value
+-- of a header must not use up what that other has left.
+local function identifier_of(conf, kind)
   local by = conf.limit_by
   local identifier
   if by == "service" then
@@ -86,7 +89,7 @@ local function identifier_of(conf)
     local path = kong.request.get_path()
     identifier = path == conf.path and path
   end
-  return identifier or kong.client.get_forwarded_ip()
+  return identifier and kind .. identifier or kong.client.get_forwarded_ip()
 end
 
 
@@ -163,12 +166,13 @@ end
 
 function RateLimiting:access(conf)
   local own = prepared[conf] or prepare(conf)
-  local granted, used, reset_ms = counter.admit(own.prefix .. identifier_of(conf), own.windows, 1)
+  local granted, used, reset_ms = counter.admit(own.prefix .. identifier_of(conf, own.kind),
+                                                own.windows, 1)
   if not conf.hide_client_headers then
     set_headers(wait.ctx.req, own.shown, used, reset_ms, granted)
   end
   if not granted then
-    return kong.response.error(conf.error_code, conf.error_message)
+    return kong.response.error(conf.error_code or 429, conf.error_message)
   end
 end
 

@@ -21,6 +21,7 @@ local SERVICES = {
     hidden = "{ hour: 1, hide_client_headers: true }",
     other = "{ hour: 1, error_code: 403, error_message: 'go \"away\"' }",
     half = "{ hour: 2.5 }",
+    nulls = "{ hour: 1, limit_by: ~, error_code: ~, error_message: ~, policy: ~, path: ~ }",
     large = "{ year: 1000000 }",
   } },
   { name = "shared", config = "{ hour: 3 }", routes = { s1 = false, s2 = false } },
@@ -157,6 +158,20 @@ describe("rate-limiting", function()
     assert.same({ 429 }, (ask_many(1, "/header", env.client(), { HTTP_X_KEY = key })))
     assert.same({ 200, 200, 429 }, (ask_many(3, "/header", client)))
     assert.same({ 200 }, (ask_many(1, "/header", env.client())))
+  end)
+
+  it("does not let a header's value use up what an address has left", function()
+    env.stay_clear(3600)
+    local victim = env.client()
+    assert.same({ 200, 200, 429 }, (ask_many(3, "/header", env.client(), { HTTP_X_KEY = victim })))
+    assert.same({ 200, 200, 429 }, (ask_many(3, "/header", victim)))
+  end)
+
+  it("takes nulls for what is not said", function()
+    local client = env.client()
+    local statuses, got = ask_many(2, "/nulls", client)
+    assert.same({ 200, 429 }, statuses)
+    assert.equal('{"message":"Too many requests"}', got.body)
   end)
 
   it("counts exactly one path together", function()
