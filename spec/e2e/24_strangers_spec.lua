@@ -80,7 +80,8 @@ describe("a stranger", function()
   end)
 
   it("gets messages that are JSON, whatever a parameter is called", function()
-    for _, name in ipairs({ 'HTTP_A"B', "HTTP_A\\B", "HTTP_A\nB", "HTTP_A\255", ("HTTP_"):rep(99) }) do
+    for _, name in ipairs({ 'HTTP_A"B', "HTTP_A\\B", "HTTP_A\nB", "HTTP_A\255",
+                            ("HTTP_"):rep(99) }) do
       local got = ask({ [name] = "a\r\nSet-Cookie: b" })
       assert.equal(400, got.status)
       assert.is_nil(got.headers["set-cookie"])
@@ -156,7 +157,8 @@ describe("a stranger", function()
   end)
 
   it("may say records that make no sense", function()
-    local params = fcgi.stream(fcgi.PARAMS, 1, fcgi.pairs(fcgi.params({ REMOTE_ADDR = "127.1.1.1" })))
+    local list = fcgi.params({ REMOTE_ADDR = "127.1.1.1" })
+    local params = fcgi.stream(fcgi.PARAMS, 1, fcgi.pairs(list))
     local begin, stdin = fcgi.begin(1, 1, true), fcgi.record(fcgi.STDIN, 1, "")
     for _, case in ipairs({
       { fcgi.begin(0, 1, true), "closed", "has the id 0" },
