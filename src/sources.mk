@@ -54,11 +54,13 @@ WEIR_SOURCES = \
 	src/srv/fcgi_server.c \
 	src/srv/fcgi_stream.c \
 	src/srv/identity.c \
+	src/srv/instance.c \
 	src/srv/listen.c \
 	src/srv/master.c \
 	src/srv/notify.c \
 	src/srv/pidfile.c \
 	src/srv/reload.c \
+	src/srv/setup.c \
 	src/srv/shared.c \
 	src/srv/spawned.c \
 	src/srv/start.c \

@@ -3,7 +3,6 @@
  */
 #include "conf/check.h"
 #include "conf/address.h"
-#include "conf/parse.h"
 #include <strings.h>
 
 #define TOKEN_CHARS "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

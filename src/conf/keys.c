@@ -1,10 +1,11 @@
 /*
- * See keys.h. From a key's text to its member; knows the units and bounds,
- * not where the text was written.
+ * See keys.h. From a key's text to its member: the units, the bounds, and how a
+ * value is refused.
  */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "conf/keys.h"
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -317,4 +318,17 @@ int conf_key_convert(struct conf *c, int index, const char *text, struct err *e)
     }
     must(!"a kind without a conversion");
     return ERR_CONFIG;
+}
+
+int conf_refuse(const struct conf *c, enum conf_key_index key, struct err *e, const char *fmt, ...)
+{
+    const char *origin = c->values[key].origin;
+    char text[sizeof e->text];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return err_set(e, ERR_CONFIG, "%s: %s: %s", origin ? origin : "default", CONF_TABLE[key].name,
+                   text);
 }

@@ -193,4 +193,8 @@ const char *conf_key_suggest(struct str name);
  */
 int conf_key_convert(struct conf *c, int index, const char *text, struct err *e) MUST_CHECK;
 
+/* Writes "where: key: message" for a value that a later check refuses. */
+int conf_refuse(const struct conf *c, enum conf_key_index key, struct err *e, const char *fmt, ...)
+    PRINTF(4, 5);
+
 #endif

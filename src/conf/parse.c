@@ -9,7 +9,6 @@
 #include "conf/snapshot.h"
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -144,19 +143,6 @@ static int apply_overrides(struct conf *c, const struct conf_override *o, struct
         c->values[index].origin = "command line";
     }
     return 0;
-}
-
-int conf_refuse(const struct conf *c, enum conf_key_index key, struct err *e, const char *fmt, ...)
-{
-    const char *origin = c->values[key].origin;
-    char text[sizeof e->text];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    return err_set(e, ERR_CONFIG, "%s: %s: %s", origin ? origin : "default", CONF_TABLE[key].name,
-                   text);
 }
 
 /* Fills {prefix} and {datadir} in. */

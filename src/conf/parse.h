@@ -50,8 +50,4 @@ int conf_get_text(const struct conf *c, struct str key, struct str *out) MUST_CH
 /* The i-th item of a list key. -1: no such key, not a list, or behind the last. */
 int conf_get_list(const struct conf *c, struct str key, size_t i, struct str *out) MUST_CHECK;
 
-/* Writes "where: key: message" for a value that a later check refuses. */
-int conf_refuse(const struct conf *c, enum conf_key_index key, struct err *e, const char *fmt, ...)
-    PRINTF(4, 5);
-
 #endif

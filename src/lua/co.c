@@ -126,7 +126,7 @@ static void fail(struct co *co)
     new_thread(co);
     release(co);
     if (req)
-        vm_request_failed(req);
+        co->vm->on_request_failed(req);
 }
 
 static void on_turn_end(struct deferred *d);

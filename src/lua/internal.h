@@ -18,14 +18,13 @@
 struct vm {
     lua_State *L;
     struct vm_args args;
+    /* The Lua half itself broke on a request: answers 500 if nothing was sent, and ends it. */
+    void (*on_request_failed)(struct req *req);
     int ref_request, ref_timer, ref_load, ref_start, ref_check, ref_command;
 };
 
 /* The one state of this process; NULL before vm_open. */
 extern struct vm *the_vm;
-
-/* The Lua half itself broke on a request: answers 500 if nothing was sent, and ends it. */
-void vm_request_failed(struct req *req);
 
 /*
  * Pushes the function is_last_call(): true when its caller was called by the host itself,

@@ -153,6 +153,18 @@ static int call_ref(struct vm *vm, int ref, struct buf *more, struct err *e)
     return rc;
 }
 
+static void on_request_failed(struct req *req)
+{
+    if (!req_head_sent(req)) {
+        req->status = 500;
+        req->source = SOURCE_ERROR;
+        req_send_head(req);
+    }
+    if (req->state < REQ_ANSWERED)
+        req_send_end(req);
+    weir_req_done((weir_req *)req);
+}
+
 static int open_state(struct vm **out, const struct vm_args *args, struct err *e)
 {
     const char *jit = getenv("WEIR_TEST_JIT");
@@ -161,6 +173,7 @@ static int open_state(struct vm **out, const struct vm_args *args, struct err *e
 
     must(!the_vm);
     vm->args = *args;
+    vm->on_request_failed = on_request_failed;
     vm->L = luaL_newstate();
     if (!vm->L) {
         free(vm);
@@ -213,18 +226,6 @@ void vm_run_request(struct vm *vm, struct req *req)
 {
     req_advance(req, REQ_RUNNING);
     co_run(vm, vm->ref_request, 0, req);
-}
-
-void vm_request_failed(struct req *req)
-{
-    if (!req_head_sent(req)) {
-        req->status = 500;
-        req->source = SOURCE_ERROR;
-        req_send_head(req);
-    }
-    if (req->state < REQ_ANSWERED)
-        req_send_end(req);
-    weir_req_done((weir_req *)req);
 }
 
 int vm_take_snapshot(const struct conf *conf, struct err *e)

@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "shm/owner.h"
+#include "srv/instance.h"
 #include "srv/notify.h"
-#include "srv/reload.h"
 #include "srv/worker.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,7 @@ static NORETURN void run_worker(struct master *m, const struct generation *g, un
     char name[32];
     struct err e;
 
-    master_leave(m);
+    instance_leave(m);
     if (m->current && m->current != g) /* what the other generation listens on */
         listeners_drop(&m->current->listeners, &g->listeners, false);
     if (m->reload.next && m->reload.next != g)
@@ -119,12 +119,20 @@ static bool is_of(const struct child *c, const struct generation *g)
     return g && c->generation == g->number;
 }
 
+static void fail_next(struct master *m, const struct child *c, const char *why)
+{
+    struct err e;
+
+    err_set(&e, ERR_CONFIG, "worker %u: %s", c->number, why);
+    m->reload.on_worker_failed(m, e.text);
+}
+
 /* It said why, or died without a word; the process may be there still. */
 static void on_failed_start(struct master *m, struct child *c, const struct err *e)
 {
     close_notify(c);
     if (is_of(c, m->reload.next)) {
-        reload_fail(m, "worker %u: %s", c->number, e->text);
+        fail_next(m, c, e->text);
         return;
     }
     log_error("worker %u (pid %d) cannot start: %s", c->number, (int)c->pid, e->text);
@@ -147,7 +155,7 @@ void child_on_notify(struct master *m, struct child *c)
     if (c->reopen_when_ready)
         kill(c->pid, SIGUSR1);
     if (is_of(c, m->reload.next))
-        reload_on_ready(m);
+        m->reload.on_worker_ready(m);
 }
 
 static void log_death(const struct child *c, int status)
@@ -187,7 +195,7 @@ void child_on_exit(struct master *m, struct child *c, int status)
     if (c->state != CHILD_STOPPING) {
         log_death(c, status);
         if (is_of(c, m->reload.next))
-            reload_fail(m, "worker %u died before the others were ready", c->number);
+            fail_next(m, c, "died before the others were ready");
         else if (is_of(c, m->current) && m->stop == STOP_NOT)
             plan_respawn(m, c);
     } else if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGQUIT &&

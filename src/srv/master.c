@@ -5,7 +5,6 @@
 #include "srv/master.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "shm/owner.h"
 #include "srv/children.h"
 #include "srv/notify.h"
 #include "srv/reload.h"
@@ -25,47 +24,8 @@
 #define TICK_MAX_MS 500
 #define FDS_MAX (2 + 2 * WORKERS_MAX)
 
-void master_write_state(struct master *m)
-{
-    struct state *s = &m->state;
-    struct stats_instance *instance;
-
-    if (m->upgrade.handed_over || !m->current)
-        return;
-    s->generation = m->current->number;
-    snprintf(s->conf_path, sizeof s->conf_path, "%s",
-             m->current->conf->path ? m->current->conf->path : "");
-    snprintf(s->listeners, sizeof s->listeners, "%s",
-             m->current->conf->values[CONF_KEY_fastcgi_listen].text);
-    state_write(s, m->pidfile.path);
-    instance = stats_instance(m->shared.stats);
-    instance->master = owner_self();
-    instance->started_ms = s->started_ms;
-    instance->generation = s->generation;
-    instance->reloads = (uint32_t)s->reloads_done;
-}
-
-void master_leave(struct master *m)
-{
-    static const int IGNORED[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
-    struct child *c;
-
-    clock_stale();
-    for (size_t i = 0; i < ARRAY_LEN(IGNORED); i++)
-        signal(IGNORED[i], SIG_IGN);
-    sigprocmask(SIG_SETMASK, &m->old_mask, NULL);
-    close(m->signal_fd);
-    pidfile_forget(&m->pidfile);
-    if (m->options.daemon_fd != -1)
-        close(m->options.daemon_fd);
-    if (m->reload.check_fd != -1)
-        close(m->reload.check_fd);
-    TAILQ_FOREACH (c, &m->children, link)
-        if (c->notify_fd != -1)
-            close(c->notify_fd);
-}
-
-void master_stop(struct master *m, enum master_stop how)
+/* A second call may only make it faster. */
+static void stop(struct master *m, enum master_stop how)
 {
     struct generation *g = m->current;
 
@@ -134,14 +94,15 @@ static void on_signal(struct master *m, const struct signalfd_siginfo *info)
     case SIGQUIT:
         if (m->upgrade.new_master && info->ssi_pid == (uint32_t)m->upgrade.new_master) {
             upgrade_hand_over(m);
+            stop(m, STOP_GRACEFUL);
             return;
         }
         log_notice("stopping gracefully");
-        master_stop(m, STOP_GRACEFUL);
+        stop(m, STOP_GRACEFUL);
         return;
     default:
         log_notice("stopping");
-        master_stop(m, STOP_FAST);
+        stop(m, STOP_FAST);
         return;
     }
 }
@@ -215,6 +176,8 @@ static void turn(struct master *m)
     children_tick(m, now);
     reload_tick(m, now);
     upgrade_tick(m, now);
+    if (m->start_error.code)
+        stop(m, STOP_FAST);
     if (m->current)
         systemd_watchdog();
 }

@@ -1,8 +1,9 @@
 /*
  * The master: reads the configuration, owns sockets and files, starts workers
  * and looks after them. It uses neither libevent nor Lua. This header is shared
- * by the files it is made of: master (loop, signals), start (the first steps),
- * children (worker processes), reload, upgrade.
+ * by the files it is made of, each of which calls those behind it only: master
+ * (loop, signals), start (the first steps), reload, upgrade, children (worker
+ * processes), setup and instance.
  */
 #ifndef WEIR_SRV_MASTER_H
 #define WEIR_SRV_MASTER_H
@@ -20,6 +21,8 @@
 #include <sys/types.h>
 
 #define WORKERS_MAX 256
+
+struct master;
 
 struct master_options {
     const char *exe;       /* this binary, absolute: what an upgrade runs */
@@ -73,6 +76,9 @@ struct reload {
     pid_t check_pid; /* 0: none */
     int check_fd;
     int64_t deadline_mono_ms;
+    /* what the workers of next come to; set while there is one */
+    void (*on_worker_ready)(struct master *m);
+    void (*on_worker_failed)(struct master *m, const char *why);
 };
 
 struct upgrade {
@@ -98,7 +104,7 @@ struct master {
     TAILQ_HEAD(child_list, child) children;
     struct respawn respawns[WORKERS_MAX + 1]; /* by the worker's number; of current */
     enum master_stop stop;
-    struct err start_error; /* code 0: the start went well */
+    struct err start_error; /* code 0: the start went well; else the loop stops the master */
     int signal_fd;
     sigset_t old_mask;
 };
@@ -108,15 +114,5 @@ struct master {
  * not start; it has told options->daemon_fd then.
  */
 int master_run(const struct master_options *options, struct err *e) MUST_CHECK;
-
-/* Stops; a second call may only make it faster. */
-void master_stop(struct master *m, enum master_stop how);
-
-/* Writes the state file. */
-void master_write_state(struct master *m);
-
-/* In a child of the master: signals as at the start of a program, nothing of the master's kept
- * open. */
-void master_leave(struct master *m);
 
 #endif

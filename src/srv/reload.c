@@ -12,22 +12,22 @@
 #include "base/mem.h"
 #include "conf/snapshot.h"
 #include "srv/children.h"
+#include "srv/instance.h"
 #include "srv/notify.h"
-#include "srv/start.h"
+#include "srv/setup.h"
 #include "srv/upgrade.h"
 #include "srv/worker.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define CHECK_TIMEOUT_MS 60000
-#define START_TIMEOUT_MS 30000
-#define STOP_GRACE_MS 5000 /* over what a worker grants itself */
+#define START_TIMEOUT_MS 30000 /* of workers; the messages say both */
+#define STOP_GRACE_MS 5000     /* over what a worker grants itself */
 
 static void drop_next(struct master *m)
 {
@@ -62,28 +62,64 @@ static void finish(struct master *m, bool good, const char *text)
     m->state.reloads_done = m->state.reloads_begun;
     m->state.reload_good = good;
     snprintf(m->state.reload_text, sizeof m->state.reload_text, "%s", text);
-    master_write_state(m);
+    instance_write_state(m);
     systemd_ready(good ? text : "the last reload failed, the old configuration stays");
     if (m->reload.again && !m->upgrade.new_master)
         kill(getpid(), SIGHUP);
 }
 
-void reload_fail(struct master *m, const char *fmt, ...)
+/* Gives the next generation up: logged once, told to `weir reload`. */
+static void fail(struct master *m, const char *why)
 {
-    struct err e;
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(e.text, sizeof e.text, fmt, args);
-    va_end(args);
     drop_next(m);
     if (!m->current) { /* the first start: the top floor says it */
-        err_set(&m->start_error, ERR_CONFIG, "%s", e.text);
-        master_stop(m, STOP_FAST);
+        err_set(&m->start_error, ERR_CONFIG, "%s", why);
         return;
     }
-    log_error("reload failed, the old configuration stays: %s", e.text);
-    finish(m, false, e.text);
+    log_error("reload failed, the old configuration stays: %s", why);
+    finish(m, false, why);
+}
+
+static void retire(struct master *m, struct generation *old)
+{
+    /* the names first: what has connected by then is what the old workers find in the queue */
+    listeners_drop(&old->listeners, &m->current->listeners, true);
+    children_stop(m, old->number, SIGQUIT, old->conf->drain_timeout_ms + STOP_GRACE_MS);
+    conf_free(old->conf);
+    free(old);
+}
+
+static void commit(struct master *m)
+{
+    struct generation *old = m->current;
+    char text[160];
+    struct err e;
+
+    m->current = m->reload.next;
+    m->reload.next = NULL;
+    m->reload.step = RELOAD_IDLE;
+    children_forget_deaths(m);
+    if (log_open(m->current->conf->error_log, m->current->conf->log_level, &e) != 0)
+        log_error("%s", e.text);
+    if (old)
+        retire(m, old);
+    else
+        upgrade_finish(m);
+    snprintf(text, sizeof text, "generation %u serves with %lld workers", m->current->number,
+             (long long)m->current->conf->workers);
+    log_notice("%s", text);
+    finish(m, true, text);
+    notify_ready(m->options.daemon_fd);
+    m->options.daemon_fd = -1;
+}
+
+static void on_worker_ready(struct master *m)
+{
+    const struct generation *g = m->reload.next;
+
+    if (m->reload.step == RELOAD_STARTING &&
+        children_ready(m, g->number) == (unsigned)g->conf->workers)
+        commit(m);
 }
 
 static void start_workers(struct master *m)
@@ -92,11 +128,13 @@ static void start_workers(struct master *m)
     struct err e;
 
     m->reload.step = RELOAD_STARTING;
+    m->reload.on_worker_ready = on_worker_ready;
+    m->reload.on_worker_failed = fail;
     m->reload.deadline_mono_ms = clock_mono_ms() + START_TIMEOUT_MS;
-    start_raise_file_limit(g->conf);
+    setup_raise_file_limit(g->conf);
     for (unsigned i = 1; i <= (unsigned)g->conf->workers; i++) {
         if (child_spawn(m, g, i, &e) != 0) {
-            reload_fail(m, "%s", e.text);
+            fail(m, e.text);
             return;
         }
     }
@@ -107,7 +145,7 @@ static NORETURN void run_check(struct master *m, const struct conf *conf, int fd
 {
     struct err e;
 
-    master_leave(m);
+    instance_leave(m);
     if (m->current)
         listeners_drop(&m->current->listeners, NULL, false);
     listeners_drop(&m->upgrade.inherited, NULL, false);
@@ -173,10 +211,10 @@ void reload_begin(struct master *m)
     }
     m->reload.again = false;
     m->state.reloads_begun++;
-    master_write_state(m);
+    instance_write_state(m);
     systemd_reloading();
-    if (start_load_conf(&conf, &m->options, m->current->conf, &e) != 0) {
-        reload_fail(m, "%s", e.text);
+    if (setup_load_conf(&conf, &m->options, m->current->conf, &e) != 0) {
+        fail(m, e.text);
         return;
     }
     if (conf->kept_key)
@@ -187,7 +225,7 @@ void reload_begin(struct master *m)
     m->reload.next->conf = conf;
     m->reload.next->number = m->current->number + 1;
     if (begin_check(m, &e) != 0)
-        reload_fail(m, "%s", e.text);
+        fail(m, e.text);
 }
 
 /* What the trial has found good becomes a generation. */
@@ -217,11 +255,11 @@ void reload_on_check(struct master *m)
     close(m->reload.check_fd);
     m->reload.check_fd = -1;
     if (rc < 0) {
-        reload_fail(m, "%s", rc == ERR_CLOSED ? "the trial process died" : e.text);
+        fail(m, rc == ERR_CLOSED ? "the trial process died" : e.text);
         return;
     }
     if (open_generation(m, g, &e) != 0) {
-        reload_fail(m, "%s", e.text);
+        fail(m, e.text);
         return;
     }
     start_workers(m);
@@ -236,54 +274,12 @@ void reload_on_check_exit(struct master *m)
         kill(getpid(), SIGHUP);
 }
 
-static void retire(struct master *m, struct generation *old)
-{
-    /* the names first: what has connected by then is what the old workers find in the queue */
-    listeners_drop(&old->listeners, &m->current->listeners, true);
-    children_stop(m, old->number, SIGQUIT, old->conf->drain_timeout_ms + STOP_GRACE_MS);
-    conf_free(old->conf);
-    free(old);
-}
-
-static void commit(struct master *m)
-{
-    struct generation *old = m->current;
-    char text[160];
-    struct err e;
-
-    m->current = m->reload.next;
-    m->reload.next = NULL;
-    m->reload.step = RELOAD_IDLE;
-    children_forget_deaths(m);
-    if (log_open(m->current->conf->error_log, m->current->conf->log_level, &e) != 0)
-        log_error("%s", e.text);
-    if (old)
-        retire(m, old);
-    else
-        upgrade_finish(m);
-    snprintf(text, sizeof text, "generation %u serves with %lld workers", m->current->number,
-             (long long)m->current->conf->workers);
-    log_notice("%s", text);
-    finish(m, true, text);
-    notify_ready(m->options.daemon_fd);
-    m->options.daemon_fd = -1;
-}
-
-void reload_on_ready(struct master *m)
-{
-    const struct generation *g = m->reload.next;
-
-    if (m->reload.step == RELOAD_STARTING &&
-        children_ready(m, g->number) == (unsigned)g->conf->workers)
-        commit(m);
-}
-
 void reload_tick(struct master *m, int64_t now_ms)
 {
     if (m->reload.step == RELOAD_IDLE || now_ms < m->reload.deadline_mono_ms)
         return;
     if (m->reload.step == RELOAD_CHECKING)
-        reload_fail(m, "loading took more than %d s", CHECK_TIMEOUT_MS / 1000);
+        fail(m, "loading took more than 60 s");
     else
-        reload_fail(m, "not all workers were ready within %d s", START_TIMEOUT_MS / 1000);
+        fail(m, "not all workers were ready within 30 s");
 }

@@ -20,13 +20,7 @@ void reload_on_check(struct master *m);
 /* The trial process has ended. */
 void reload_on_check_exit(struct master *m);
 
-/* A worker of the next generation is ready. */
-void reload_on_ready(struct master *m);
-
-/* Gives the next generation up: logged once, told to `weir reload`. */
-void reload_fail(struct master *m, const char *fmt, ...) PRINTF(2, 3);
-
-/* Gives it up without a word, because the master stops. */
+/* Gives the next generation up without a word, because the master stops. */
 void reload_cancel(struct master *m);
 
 void reload_tick(struct master *m, int64_t now_ms);

@@ -5,8 +5,8 @@
  */
 #include "srv/spawned.h"
 #include "base/log.h"
+#include "srv/setup.h"
 #include "srv/shared.h"
-#include "srv/start.h"
 #include "srv/worker.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -40,7 +40,7 @@ static int open_parts(struct shared *shared, const struct conf *conf, struct err
         rc = log_open(conf->error_log, conf->log_level, e);
     if (rc != 0)
         return rc;
-    start_raise_file_limit(conf);
+    setup_raise_file_limit(conf);
     if (conf->declarative_missing)
         log_warn("there is no %s: weir runs without services, routes and plugins",
                  conf->declarative_path);

@@ -7,66 +7,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "srv/reload.h"
+#include "srv/setup.h"
 #include "srv/upgrade.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define SPARE_FILES 256
-
-int start_load_conf(struct conf **out, const struct master_options *options, const struct conf *old,
-                    struct err *e)
-{
-    const struct conf_override overrides[] = {
-        { options->prefix ? "prefix" : NULL, options->prefix },
-        { NULL, NULL },
-    };
-    struct conf *c;
-    int rc = conf_reload(out, old, options->conf_path, overrides, e);
-
-    if (rc != 0)
-        return rc;
-    c = *out;
-    /* Nobody reads the standard error of a daemon. */
-    if (!options->foreground && strcmp(c->error_log, "stderr") == 0) {
-        c->error_log = arena_printf(&c->arena, "%s/error.log", c->prefix).p;
-        c->values[CONF_KEY_error_log].text = c->error_log;
-    }
-    return 0;
-}
-
-void start_raise_file_limit(const struct conf *conf)
-{
-    static bool told;
-    rlim_t wanted = (rlim_t)(conf->max_connections + conf->max_requests +
-                             conf->upstream_keepalive_pool_size + SPARE_FILES);
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == -1 || limit.rlim_cur >= wanted)
-        return;
-    if (limit.rlim_max < wanted) {
-        const struct rlimit raised = { wanted, wanted };
-
-        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-            return;
-        if (!told)
-            log_notice("at most %llu files may be open, but max_connections, max_requests and "
-                       "upstream_keepalive_pool_size can need %llu: raise the limit (LimitNOFILE=)",
-                       (unsigned long long)limit.rlim_max, (unsigned long long)wanted);
-        told = true;
-        wanted = limit.rlim_max;
-        if (limit.rlim_cur == wanted)
-            return;
-    }
-    limit.rlim_cur = wanted;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 static int open_signals(struct master *m, struct err *e)
 {
@@ -139,7 +89,7 @@ int start_open(struct master *m, struct err *e)
     m->upgrade.old_master = inherited.old_master;
     m->upgrade.inherited = inherited.listeners;
     if (rc == 0)
-        rc = start_load_conf(&conf, &m->options, NULL, e);
+        rc = setup_load_conf(&conf, &m->options, NULL, e);
     if (rc == 0)
         rc = identity_of_workers(conf, &m->workers, e);
     if (rc == 0)

@@ -14,11 +14,4 @@ int start_open(struct master *m, struct err *e) MUST_CHECK;
  */
 void start_close(struct master *m);
 
-/* Loads the configuration with the command line's part; old as in conf_reload, or NULL. */
-int start_load_conf(struct conf **out, const struct master_options *options, const struct conf *old,
-                    struct err *e) MUST_CHECK;
-
-/* Lets this process and its children open as many descriptors as conf's bounds can need. */
-void start_raise_file_limit(const struct conf *conf);
-
 #endif

@@ -116,7 +116,6 @@ void upgrade_hand_over(struct master *m)
     /* What was to be reloaded may be newer than what the new master has read. */
     if (m->reload.step != RELOAD_IDLE || m->reload.again)
         kill(pid, SIGHUP);
-    master_stop(m, STOP_GRACEFUL);
 }
 
 void upgrade_on_exit(struct master *m, int status)

@@ -27,7 +27,7 @@ void upgrade_begin(struct master *m);
 /* In the new master, when its workers are ready: the old one may go. */
 void upgrade_finish(struct master *m);
 
-/* SIGQUIT came from the new master: it has taken over. */
+/* SIGQUIT came from the new master: it has taken over, and the caller stops this one. */
 void upgrade_hand_over(struct master *m);
 
 /* The new binary has ended before it took over. */
