@@ -310,6 +310,15 @@ local function send_proxied(ctx, req, list)
 end
 
 
+-- A plugin that answers in the place of what was asked for lets nobody through, whatever its
+-- status: of an authorizer, 200 would be a yes.
+local function keep_refusal(ctx, req)
+  if ctx.exited and C.weir_req_number(req, C.WEIR_REQ_STATUS) == 200 then
+    C.weir_resp_set_status(req, 403)
+  end
+end
+
+
 -- Sends the answer that lies in ctx.
 function _M.send(ctx)
   local req, lists = ctx.req, ctx.lists
@@ -321,6 +330,9 @@ function _M.send(ctx)
   if lists.header_filter.n > 0 and not run_filters(ctx, HEADER_FILTER, lists.header_filter) then
     _M.error(ctx, 500, errors.unexpected)
     C.weir_resp_set_status(req, 500)
+  end
+  if ctx.authorizer then
+    keep_refusal(ctx, req)
   end
   add_own_headers(ctx, req)
   if ctx.proxied then

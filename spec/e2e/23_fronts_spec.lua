@@ -2,6 +2,7 @@
 -- weir's mean something else: each is a trap that was measured at a real one.
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local env = require "lib.env"
+local fcgi = require "lib.fcgi"
 local fronts = require "lib.fronts"
 local http = require "lib.http"
 local limits = require "lib.limits"
@@ -95,4 +96,182 @@ describe("no spelling leads past a limit", function()
       end)
     end)
   end
+end)
+
+local HANDLER = [[
+local _M = { PRIORITY = 2000, VERSION = "1.0.0" }
+function _M:access(conf)
+  if conf.what == "exit" then
+    return kong.response.exit(conf.status, { said = "so" })
+  elseif conf.what == "fail" then
+    error("on purpose")
+  end
+end
+function _M:header_filter(conf)
+  if conf.what == "turn" then
+    kong.response.set_status(200)
+  end
+end
+return _M
+]]
+
+local ANSWERS_YML = [[
+_format_version: "3.0"
+services:
+  - name: service
+    url: %s
+    routes:
+      - { name: ok, paths: [ /ok ], strip_path: false,
+          plugins: [ { name: rate-limiting, config: { hour: 1 } } ] }
+      - { name: exit, paths: [ /exit ],
+          plugins: [ { name: answers, config: { what: exit, status: 200 } } ] }
+      - { name: teapot, paths: [ /teapot ],
+          plugins: [ { name: answers, config: { what: exit, status: 418 } } ] }
+      - { name: fail, paths: [ /fail ],
+          plugins: [ { name: answers, config: { what: fail } } ] }
+      - { name: turn, paths: [ /turn ], plugins: [
+          { name: answers, config: { what: turn } },
+          { name: rate-limiting, config: { hour: 1 } } ] }
+]]
+
+describe("a web server is told", function()
+  local e, service, w
+  local it = modes.wrap(it, function() return w end)
+
+  setup(function()
+    e = env.new()
+    service = upstream.nginx(e)
+    local dir = weir.plugin_dir(e)
+    weir.write_plugin(e, "answers", HANDLER,
+                      "{ what = { type = 'string' } }, { status = { type = 'integer' } }")
+    w = weir.new(e, { yml = ANSWERS_YML:format(service.url), conf = {
+      workers = 1, plugin_dir = env.srcdir .. "/plugins," .. dir, max_header_count = 30,
+    } }):start()
+  end)
+
+  teardown(function()
+    w:stop()
+    e:destroy()
+  end)
+
+  after_each(function()
+    e:check()
+  end)
+
+  local function authorize(changes, extra, style)
+    changes.REMOTE_ADDR = changes.REMOTE_ADDR or env.client()
+    changes.WEIR_DENY_STYLE = style
+    return assert(fcgi.once(w.unix, { role = fcgi.AUTHORIZER, body = false, params = changes,
+                                      extra = extra }))
+  end
+
+  -- What each style makes of a status; the status comes first, and it is never a bare end.
+  local function assert_refused(status, changes, extra)
+    for style, want in pairs({ status = status, nginx = 403, variable = 200 }) do
+      local got = authorize(changes, extra, style)
+      assert.equal("Status", got.all[1][1])
+      if style == "variable" and status >= 500 then
+        want = status
+      end
+      assert.equal(want, got.status, style)
+      assert.is_true(got.stdout_closed)
+      if style == "nginx" then
+        assert.equal(tostring(status), got.headers["x-weir-status"])
+      elseif style == "variable" then
+        assert.equal(tostring(status), got.headers["variable-weir_status"])
+      else
+        assert.is_nil(got.raw:find("Variable-", 1, true))
+      end
+    end
+  end
+
+  it("no when a limit is reached", function()
+    local client = env.client()
+    assert.equal(200, authorize({ REQUEST_URI = "/ok", REMOTE_ADDR = client }).status)
+    assert_refused(429, { REQUEST_URI = "/ok", REMOTE_ADDR = client })
+  end)
+
+  it("no when a plugin answers, be it with 200", function()
+    assert_refused(418, { REQUEST_URI = "/teapot" })
+    assert_refused(403, { REQUEST_URI = "/exit" })
+  end)
+
+  it("no when a filter turns a refusal into 200", function()
+    local client = env.client()
+    assert.equal(200, authorize({ REQUEST_URI = "/turn", REMOTE_ADDR = client }).status)
+    assert_refused(403, { REQUEST_URI = "/turn", REMOTE_ADDR = client })
+  end)
+
+  it("no when a plugin fails", function()
+    assert_refused(500, { REQUEST_URI = "/fail" })
+    w:expect_log("on purpose", 3)
+  end)
+
+  it("no when it is what it sends that is wrong", function()
+    local many = {}
+    for i = 1, 31 do
+      many[i] = { "HTTP_X_" .. i, "v" }
+    end
+    for status, case in pairs({
+      [431] = { {}, many }, [400] = { { REQUEST_METHOD = "?" } },
+    }) do
+      local got = authorize(case[1], case[2])
+      assert.equal("Status", got.all[1][1])
+      assert.equal(status, got.status)
+    end
+    local got = assert(fcgi.once(w.unix, { role = 7, body = false }))
+    assert.equal("Status", got.all[1][1])
+    assert.equal(500, got.status)
+    w:expect_log("is answered", 3)
+  end)
+
+  it("yes by the same status without a route", function()
+    local got = authorize({ REQUEST_URI = "/elsewhere" })
+    assert.equal("Status", got.all[1][1])
+    assert.equal(200, got.status)
+  end)
+
+  it("all of a small answer at once", function()
+    local client = env.client()
+    for _ = 1, 2 do
+      local c = assert(fcgi.connect(w.unix))
+      assert(c:send(fcgi.request({ keep = true, params = { REQUEST_URI = "/ok",
+                                                           REMOTE_ADDR = client } })))
+      local bytes = assert(c.conn:recv(5, 65536))
+      c.rest = bytes
+      if env.mode ~= "slow-io" then
+        assert(c:answer(1, 0), "the rest came behind")
+      end
+      c:close()
+    end
+  end)
+
+  it("by REQUEST_URI what is asked for, whatever the other variables say", function()
+    local got = assert(fcgi.once(w.unix, { params = {
+      REQUEST_URI = "/ok/a%20b?x=1", SCRIPT_NAME = "/elsewhere", PATH_INFO = "/a b",
+      QUERY_STRING = "y=2", DOCUMENT_URI = "/no", REMOTE_ADDR = env.client() } }))
+    assert.equal(200, got.status)
+    assert.equal("GET /ok/a%20b?x=1\n", got.body)
+  end)
+
+  it("a connection that it opens, though no worker accepts for a while", function()
+    local signal = require "posix.signal"
+    local workers = w:workers()
+    for _, pid in ipairs(workers) do
+      signal.kill(pid, signal.SIGSTOP)
+    end
+    local open, n = {}, 0
+    for i = 1, 1024 do
+      open[i] = fcgi.connect(w.unix, { timeout = 1 })
+      n = n + (open[i] and 1 or 0)
+    end
+    for _, pid in ipairs(workers) do
+      signal.kill(pid, signal.SIGCONT)
+    end
+    for _, c in pairs(open) do
+      c:close()
+    end
+    assert.equal(1024, n)
+    assert.is_not_nil(fcgi.once(w.unix, { params = { REQUEST_URI = "/ok" } }))
+  end)
 end)

@@ -99,8 +99,8 @@ int cgi_put_head(struct buf *out, unsigned status, const struct headers *h,
 int cgi_put_allow(struct buf *out, const struct headers *h, const struct headers *twins,
                   struct str marker) MUST_CHECK;
 
-/* An Authorizer's no; 200 goes out as 403. Variable-* fields of h stay behind: web servers pass
- * them to the client. */
+/* An Authorizer's no; 200 goes out as 403, and 5xx as it is in all styles but nginx's. Variable-*
+ * fields of h stay behind: web servers pass them to the client. */
 int cgi_put_deny(struct buf *out, enum cgi_deny_style style, unsigned status,
                  const struct headers *h, int64_t content_length) MUST_CHECK;
 

@@ -295,7 +295,8 @@ static unsigned told_status(enum cgi_deny_style style, unsigned status)
     case CGI_DENY_NGINX:
         return status == 401 ? 401 : 403; /* both stay as they are; 401 keeps WWW-Authenticate */
     case CGI_DENY_VARIABLE:
-        return 200;
+        /* a failure must not be let through by rules that know refusals only */
+        return status < 500 ? 200 : status;
     case CGI_DENY_STATUS:
         break;
     }

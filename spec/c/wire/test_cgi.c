@@ -658,6 +658,10 @@ static void a_no_is_never_a_yes(void **state)
     assert_head(&out, "Status: 200 OK\r\nVariable-WEIR_STATUS: 403\r\n\r\n");
     assert_int_equal(cgi_put_deny(&out, CGI_DENY_STATUS, 0, &none, -1), 0);
     assert_head(&out, "Status: 500 Internal Server Error\r\n\r\n");
+    assert_int_equal(cgi_put_deny(&out, CGI_DENY_VARIABLE, 500, &none, -1), 0);
+    assert_head(&out, "Status: 500 Internal Server Error\r\nVariable-WEIR_STATUS: 500\r\n\r\n");
+    assert_int_equal(cgi_put_deny(&out, CGI_DENY_NGINX, 500, &none, -1), 0);
+    assert_head(&out, "Status: 403 Forbidden\r\nX-Weir-Status: 500\r\n\r\n");
 }
 
 static void a_full_buffer_is_said(void **state)
