@@ -52,14 +52,14 @@ end
 
 
 -- One part: head, empty line, value.
-local function read_part(text, from, to, out)
-  local head_end, value_start = find(text, "\r\n\r\n", from, true)
-  if not head_end or head_end > to then
+local function read_part(part, out)
+  local head_end, value_start = find(part, "\r\n\r\n", 1, true)
+  if not head_end then
     return
   end
-  local name = part_name(sub(text, from, head_end - 1))
+  local name = part_name(sub(part, 1, head_end - 1))
   if name and out[name] == nil then
-    out[name] = sub(text, value_start + 1, to)
+    out[name] = sub(part, value_start + 1)
   end
 end
 
@@ -78,7 +78,8 @@ local function parse_multipart(text, boundary)
     if not from or not next_mark then
       return nil
     end
-    read_part(text, from + 2, next_mark - 1, out)
+    -- by itself: what the end of a head is looked for in must not be the whole text each time
+    read_part(sub(text, from + 2, next_mark - 1), out)
     stop = next_stop
   end
   return nil
