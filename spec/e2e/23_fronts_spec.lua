@@ -123,6 +123,8 @@ services:
     routes:
       - { name: ok, paths: [ /ok ], strip_path: false,
           plugins: [ { name: rate-limiting, config: { hour: 1 } } ] }
+      - { name: six, paths: [ /six ], plugins: [ { name: rate-limiting, config:
+          { second: 11, minute: 12, hour: 13, day: 14, month: 15, year: 16 } } ] }
       - { name: exit, paths: [ /exit ],
           plugins: [ { name: answers, config: { what: exit, status: 200 } } ] }
       - { name: teapot, paths: [ /teapot ],
@@ -136,6 +138,7 @@ services:
 
 describe("a web server is told", function()
   local e, service, w
+  local plain_it = it
   local it = modes.wrap(it, function() return w end)
 
   setup(function()
@@ -229,6 +232,33 @@ describe("a web server is told", function()
     local got = authorize({ REQUEST_URI = "/elsewhere" })
     assert.equal("Status", got.all[1][1])
     assert.equal(200, got.status)
+  end)
+
+  it("yes in a head that nginx takes by default, with all windows", function()
+    local got = authorize({ REQUEST_URI = "/six" }, { { "WEIR_ROLE", "authorizer" } }, "nginx")
+    assert.equal("13", got.headers["x-ratelimit-limit-hour"])
+    assert.is_true(#got.raw < 4096 - 8) -- of fastcgi_buffer_size, without the record's header
+  end)
+
+  plain_it("a head of 30 KB that the service sent, and shows it to the client", function()
+    local lines = {}
+    for i = 1, 30 do
+      lines[i] = "X-Long-" .. i .. ": " .. ("v"):rep(1000) .. "\r\n"
+    end
+    local long = upstream.raw(e, { ["*"] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" ..
+      "Connection: close\r\n" .. table.concat(lines) .. "\r\nok" }, 1)
+    local heads = weir.new(e, { name = "heads", prefix = "heads", whole_writes = true,
+      yml = limits.yml(long.url, "{ minute: 5 }") }):start()
+    for name, sample in pairs({ apache = "apache/responder.conf", nginx = "nginx/responder.conf",
+                                lighttpd = "lighttpd/responder.conf" }) do
+      local front = fronts[name](e, { sample = sample, weir = heads })
+      local got = assert(http.request(front.address, { path = "/", source = env.client() }))
+      assert.equal(200, got.status, name)
+      assert.equal(1000, #(got.headers["x-long-30"] or ""), name)
+      assert.equal("4", got.headers["ratelimit-remaining"], name)
+      front:stop()
+    end
+    heads:stop()
   end)
 
   it("all of a small answer at once", function()
