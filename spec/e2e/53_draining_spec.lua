@@ -66,6 +66,20 @@ describe("in a drain", function()
     start({ fastcgi_listen = "unix:" .. e:path("run/weir.sock") .. "," .. address })
   end
 
+  it("a reload is done when the old generation takes no connections any more", function()
+    start({})
+    local old = w:workers()[1]
+    signal.kill(old, signal.SIGSTOP)
+    signal.kill(w.master, signal.SIGHUP)
+    assert(net.wait_until(10, function()
+      return #w:workers() == 2
+    end))
+    net.sleep(0.5)
+    assert.equal(0, w:log_count("generation 2 serves"))
+    signal.kill(old, signal.SIGCONT)
+    assert(w:wait_log("generation 2 serves"))
+  end)
+
   for _, kind in ipairs({ "unix", "TCP" }) do
     it("of a reload what waits at a " .. kind .. " listener that goes away is served", function()
       local address = kind == "unix" and "unix:" .. second or "127.0.0.1:" .. e:port()

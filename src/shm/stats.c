@@ -56,7 +56,7 @@ struct stats_worker *stats_claim(struct stats *s, uint32_t number, uint32_t gene
             continue;
         w->number = number;
         w->generation = generation;
-        w->in_flight = w->connections = 0;
+        w->in_flight = w->connections = w->draining = 0;
         w->started_ms = clock_now_ms();
         stats_beat(w, clock_mono_ms());
         return w;

@@ -22,7 +22,8 @@ struct stats_worker {
     uint64_t requests;    /* answered since its start */
     uint32_t in_flight;
     uint32_t connections;
-    uint64_t spare[2];
+    uint32_t draining; /* 1: it takes no new connections any more */
+    uint32_t spare[3];
 };
 
 struct stats_instance {

@@ -246,20 +246,35 @@ void children_reopen_logs(struct master *m)
     }
 }
 
-static int64_t last_beat(const struct master *m, pid_t pid)
+/* NULL: it has none yet, or none any more. */
+static const struct stats_worker *figures_of(const struct master *m, pid_t pid)
 {
     const struct stats_worker *w;
     unsigned at = 0;
 
     while ((w = stats_next(m->shared.stats, &at)) != NULL)
         if (owner_pid(w->owner) == pid)
-            return __atomic_load_n(&w->beat_mono_ms, __ATOMIC_RELAXED);
-    return 0;
+            return w;
+    return NULL;
+}
+
+bool children_accept(const struct master *m, uint32_t generation)
+{
+    const struct child *c;
+
+    TAILQ_FOREACH (c, &m->children, link) {
+        const struct stats_worker *w = c->generation == generation ? figures_of(m, c->pid) : NULL;
+
+        if (w && !__atomic_load_n(&w->draining, __ATOMIC_ACQUIRE))
+            return true;
+    }
+    return false;
 }
 
 static void check_heartbeat(struct master *m, struct child *c, int64_t now_ms)
 {
-    int64_t beat_ms = last_beat(m, c->pid);
+    const struct stats_worker *w = figures_of(m, c->pid);
+    int64_t beat_ms = w ? __atomic_load_n(&w->beat_mono_ms, __ATOMIC_RELAXED) : 0;
     int64_t silent_ms = now_ms - (beat_ms > c->ready_mono_ms ? beat_ms : c->ready_mono_ms);
 
     if (silent_ms <= m->current->conf->heartbeat_timeout_ms || c->kill_at_mono_ms)

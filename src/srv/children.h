@@ -23,6 +23,9 @@ void child_on_exit(struct master *m, struct child *c, int status);
 /* Sends sig to the workers of a generation (0: of all); SIGKILL follows after grace_ms. */
 void children_stop(struct master *m, uint32_t generation, int sig, int64_t grace_ms);
 
+/* Whether one of a generation still takes new connections. */
+bool children_accept(const struct master *m, uint32_t generation) MUST_CHECK;
+
 /* How many of a generation are ready. */
 unsigned children_ready(const struct master *m, uint32_t generation) MUST_CHECK;
 

@@ -22,6 +22,7 @@
 #define STOP_FAST_MS 5000
 #define STOP_GRACE_MS 5000
 #define TICK_MAX_MS 500
+#define RETIRING_TICK_MS 5
 #define FDS_MAX (2 + 2 * WORKERS_MAX)
 
 /* A second call may only make it faster. */
@@ -117,7 +118,7 @@ static void read_signals(struct master *m)
 
 static int tick_ms(const struct master *m)
 {
-    int64_t ms = TICK_MAX_MS;
+    int64_t ms = m->reload.step == RELOAD_RETIRING ? RETIRING_TICK_MS : TICK_MAX_MS;
 
     if (m->current && m->current->conf->heartbeat_timeout_ms / 4 < ms)
         ms = m->current->conf->heartbeat_timeout_ms / 4;

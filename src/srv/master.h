@@ -67,6 +67,7 @@ enum reload_step {
     RELOAD_IDLE,
     RELOAD_CHECKING, /* a throw-away process loads everything */
     RELOAD_STARTING, /* the next generation starts; also at the first start */
+    RELOAD_RETIRING, /* the new generation serves, the old one still takes connections too */
 };
 
 struct reload {

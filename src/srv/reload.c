@@ -2,8 +2,9 @@
  * See reload.h. IDLE -> CHECKING (a throw-away process loads the plugins and
  * the declarative configuration in a Lua state of its own, out of a snapshot of
  * the files that it takes and leaves for the workers) -> STARTING (the workers
- * of the next generation) -> IDLE. Counters and old workers are not touched
- * before the last step.
+ * of the next generation) -> RETIRING (until the old ones take no connections any
+ * more: whoever waits for a reload may rely on it) -> IDLE. Counters and old workers are
+ * not touched before the last step.
  */
 #define _GNU_SOURCE /* pipe2 */
 #include "srv/reload.h"
@@ -28,6 +29,7 @@
 #define CHECK_TIMEOUT_MS 60000
 #define START_TIMEOUT_MS 30000 /* of workers; the messages say both */
 #define STOP_GRACE_MS 5000     /* over what a worker grants itself */
+#define RETIRE_TIMEOUT_MS 2000 /* of workers that stand still */
 
 static void drop_next(struct master *m)
 {
@@ -89,15 +91,28 @@ static void retire(struct master *m, struct generation *old)
     free(old);
 }
 
+static void announce(struct master *m)
+{
+    char text[160];
+
+    m->reload.step = RELOAD_IDLE;
+    snprintf(text, sizeof text, "generation %u serves with %lld workers", m->current->number,
+             (long long)m->current->conf->workers);
+    log_notice("%s", text);
+    finish(m, true, text);
+    notify_ready(m->options.daemon_fd);
+    m->options.daemon_fd = -1;
+}
+
 static void commit(struct master *m)
 {
     struct generation *old = m->current;
-    char text[160];
     struct err e;
 
     m->current = m->reload.next;
     m->reload.next = NULL;
-    m->reload.step = RELOAD_IDLE;
+    m->reload.step = RELOAD_RETIRING;
+    m->reload.deadline_mono_ms = clock_mono_ms() + RETIRE_TIMEOUT_MS;
     children_forget_deaths(m);
     if (log_open(m->current->conf->error_log, m->current->conf->log_level, &e) != 0)
         log_error("%s", e.text);
@@ -105,12 +120,7 @@ static void commit(struct master *m)
         retire(m, old);
     else
         upgrade_finish(m);
-    snprintf(text, sizeof text, "generation %u serves with %lld workers", m->current->number,
-             (long long)m->current->conf->workers);
-    log_notice("%s", text);
-    finish(m, true, text);
-    notify_ready(m->options.daemon_fd);
-    m->options.daemon_fd = -1;
+    reload_tick(m, clock_mono_ms());
 }
 
 static void on_worker_ready(struct master *m)
@@ -276,9 +286,13 @@ void reload_on_check_exit(struct master *m)
 
 void reload_tick(struct master *m, int64_t now_ms)
 {
+    if (m->reload.step == RELOAD_RETIRING && !children_accept(m, m->current->number - 1))
+        announce(m);
     if (m->reload.step == RELOAD_IDLE || now_ms < m->reload.deadline_mono_ms)
         return;
-    if (m->reload.step == RELOAD_CHECKING)
+    if (m->reload.step == RELOAD_RETIRING)
+        announce(m);
+    else if (m->reload.step == RELOAD_CHECKING)
         fail(m, "loading took more than 60 s");
     else
         fail(m, "not all workers were ready within 30 s");

@@ -97,6 +97,7 @@ static void on_quit(int sig, short what, void *arg)
         return;
     stop_accepting(w);
     event_add(w->drain, &tv);
+    __atomic_store_n(&w->stats->draining, 1, __ATOMIC_RELEASE);
     fcgi_server_drain(&w->server, on_drained);
 }
 
