@@ -157,37 +157,21 @@ describe("lighttpd", function()
       end, "hello\n")
     end)
 
-    -- What is left for a client before and after lighttpd has ended, and weir with it.
-    local function remaining_over_a_restart()
+    plain_it("ends weir when it ends, and the counts stay", function()
       local source = env.client()
       local function remaining()
         local got = assert(http.request(front.address, { path = "/echo", source = source }))
         return got.headers["x-ratelimit-remaining-minute"]
       end
       env.stay_clear(60)
-      local before = remaining()
+      assert.equal("4", remaining())
       front:stop()
       net.wait_until(5, function() -- lighttpd tells weir, and does not wait for it
         return not proc.belonging_to(e:path("bin"))[1]
       end)
       assert.same({}, proc.belonging_to(e:path("bin")))
       front:start()
-      return before, remaining()
-    end
-
-    plain_it("ends weir when it ends, and the counts with it", function()
-      local before, after = remaining_over_a_restart()
-      assert.equal("4", before)
-      assert.equal("4", after)
-    end)
-
-    plain_it("ends weir when it ends, and the counts stay in a counter_file", function()
-      front:stop()
-      w:write_conf({ counter_file = e:path("run/counters") })
-      front:start()
-      local before, after = remaining_over_a_restart()
-      assert.equal("4", before)
-      assert.equal("3", after)
+      assert.equal("3", remaining())
     end)
   end)
 end)

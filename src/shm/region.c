@@ -4,7 +4,6 @@
  * that the death of a maker leaves something that the next one makes again.
  * Refuses files that are not weir's, and what belongs to somebody else.
  */
-#define _GNU_SOURCE /* locks of open files */
 #include "shm/region.h"
 #include "base/clock.h"
 #include <errno.h>
@@ -220,18 +219,6 @@ static int map(struct region *r, const struct opening *x)
     return 0;
 }
 
-/*
- * The first byte of the file is locked, for reading, by all who have the region
- * open, and by the open file, which a fork shares: the lock ends with the last
- * process that has the descriptor, however that ends.
- */
-static int set_use(int fd, short type)
-{
-    struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_len = 1 };
-
-    return fcntl(fd, F_OFD_SETLK, &lock);
-}
-
 /* 1: done; 0: again; below: failed. */
 static int settle(struct region *r, const struct opening *x)
 {
@@ -270,16 +257,8 @@ static int try_open(struct region *r, struct opening *x)
     rc = lock_fd(x);
     if (rc == 0)
         rc = settle(r, x);
-    if (rc > 0 && set_use(x->fd, F_RDLCK) == -1) {
-        rc = err_set_errno(x->e, "shared memory: cannot lock %s", x->path);
-        munmap(r->base, r->bytes);
-        r->base = NULL;
-    }
     flock(x->fd, LOCK_UN); /* close does not: the mapping keeps the open file */
-    if (rc > 0)
-        r->fd = x->fd;
-    else
-        close(x->fd);
+    close(x->fd);
     return rc;
 }
 
@@ -307,10 +286,8 @@ int region_open(struct region *r, const struct region_options *o, struct err *e)
 
 void region_close(struct region *r)
 {
-    if (r->base) {
+    if (r->base)
         munmap(r->base, r->bytes);
-        close(r->fd);
-    }
     r->base = NULL;
 }
 
@@ -325,22 +302,4 @@ int region_unlink(const char *name, const char *file, struct err *e)
     if (rc == -1 && errno != ENOENT)
         return err_set_errno(e, "shared memory: cannot remove %s", path);
     return 0;
-}
-
-int region_unlink_last(struct region *r, const char *name, struct err *e)
-{
-    const struct region_options o = { .name = name };
-    struct opening x = { .o = &o, .e = e, .fd = r->fd };
-    struct stat st;
-    int rc = make_path(x.path, name, NULL, e);
-
-    if (rc == 0)
-        rc = lock_fd(&x); /* nobody opens it now */
-    if (rc)
-        return rc;
-    if (set_use(r->fd, F_WRLCK) == 0 && fstat(r->fd, &st) == 0 && still_named(&x, &st))
-        rc = region_unlink(name, NULL, e);
-    set_use(r->fd, F_RDLCK);
-    flock(r->fd, LOCK_UN);
-    return rc;
 }

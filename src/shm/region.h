@@ -38,7 +38,6 @@ enum region_how {
 struct region {
     char *base; /* NULL: closed */
     size_t bytes;
-    int fd;                 /* holds the lock that says that the region is in use */
     struct siphash_key key; /* the same for all who share it, random */
     int64_t created_ms;
     enum region_how how;
@@ -56,13 +55,6 @@ void region_close(struct region *r);
 
 /* Takes the name away; 0 also when there is none. Holders keep theirs. */
 int region_unlink(const char *name, const char *file, struct err *e) MUST_CHECK;
-
-/*
- * Takes the name away, unless another process, one that this one has forked included, has it open
- * still: 0 then too. Whoever opens it at the same time gets either this region with its name, or
- * another.
- */
-int region_unlink_last(struct region *r, const char *name, struct err *e) MUST_CHECK;
 
 /* Where the parts lie. */
 static inline void *region_stats(const struct region *r)

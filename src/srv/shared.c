@@ -64,11 +64,3 @@ void shared_unlink(const struct shared *s)
     if (!s->is_file && region_unlink(s->name, NULL, &e) != 0)
         log_warn("%s", e.text);
 }
-
-void shared_unlink_last(struct shared *s)
-{
-    struct err e;
-
-    if (!s->is_file && region_unlink_last(&s->region, s->name, &e) != 0)
-        log_warn("%s", e.text);
-}

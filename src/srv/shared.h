@@ -31,9 +31,6 @@ int shared_open(struct shared *s, const struct shared_options *o, const struct i
                 struct err *e) MUST_CHECK;
 void shared_close(struct shared *s);
 
-/* Forgets the counters when no other process has them open; keeps a counter_file. */
-void shared_unlink_last(struct shared *s);
-
 /* Forgets the counters at a clean stop; keeps a counter_file. Failure is logged. */
 void shared_unlink(const struct shared *s);
 

@@ -1,7 +1,8 @@
 /*
  * See spawned.h. The web server supervises the process: there is no pid file,
- * the worker's own watchdog stands in for the master's heartbeat check, and the
- * last process of an instance to end forgets its counters.
+ * the worker's own watchdog stands in for the master's heartbeat check, and
+ * nothing is removed at the end, since other processes of the same instance may
+ * live.
  */
 #include "srv/spawned.h"
 #include "base/log.h"
@@ -78,7 +79,6 @@ int spawned_run(const struct conf *conf, struct err *e)
     signal(SIGUSR2, SIG_IGN);
     args.listen_fds = &fd;
     status = worker_main(&args);
-    shared_unlink_last(&shared);
     shared_close(&shared);
     return status;
 }

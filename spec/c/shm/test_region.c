@@ -68,56 +68,6 @@ static char *counters(const struct region *r)
     return region_counters(r, &bytes);
 }
 
-static bool is_there(void)
-{
-    int fd;
-    char path[80];
-
-    snprintf(path, sizeof path, "/weir-%s", the_name);
-    fd = shm_open(path, O_RDONLY, 0);
-    if (fd != -1)
-        close(fd);
-    return fd != -1;
-}
-
-static void the_last_to_leave_takes_the_name_away(void **state)
-{
-    struct region a = open_good(NULL, BYTES, REGION_CREATED);
-    struct region b = open_good(NULL, BYTES, REGION_FOUND);
-    int status, go[2];
-    pid_t child;
-    char byte;
-
-    (void)state;
-    assert_int_equal(region_unlink_last(&a, the_name, &e), 0);
-    assert_true(is_there());
-    region_close(&a);
-    assert_int_equal(pipe(go), 0);
-    child = fork();
-    if (child == 0) { /* a worker that outlives its master */
-        close(go[1]);
-        _exit(read(go[0], &byte, 1) == 0 ? 0 : 1);
-    }
-    region_close(&b);
-    a = open_good(NULL, BYTES, REGION_FOUND);
-    assert_int_equal(region_unlink_last(&a, the_name, &e), 0);
-    assert_true(is_there());
-    close(go[0]);
-    close(go[1]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-    assert_int_equal(region_unlink_last(&a, the_name, &e), 0);
-    assert_false(is_there());
-    /* and not another's, which has the name now */
-    b = open_good(NULL, BYTES, REGION_CREATED);
-    assert_int_equal(region_unlink_last(&a, the_name, &e), 0);
-    assert_true(is_there());
-    region_close(&a);
-    assert_int_equal(region_unlink_last(&b, the_name, &e), 0);
-    assert_false(is_there());
-    region_close(&b);
-}
-
 static void made_once_and_found_again(void **state)
 {
     const char *files[] = { NULL, the_file };
@@ -442,7 +392,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(made_once_and_found_again),
-        TEST(the_last_to_leave_takes_the_name_away),
         TEST(the_mode_is_as_asked_whatever_the_umask),
         TEST(each_has_a_key_of_its_own),
         TEST(another_size_replaces_and_holders_keep_theirs),
