@@ -927,6 +927,8 @@ static void test_back_pressure(void **state)
     c->r.read_ms = 400; /* runs only while the upstream is waited for */
     call_start(c);
     turn_until(&c->head_done);
+    while (http_body_next(&c->x, &piece) == HTTP1_MORE) /* the head came alone */
+        turn_for(5);
     assert_int_equal(http_body_next(&c->x, &piece), HTTP1_PIECE);
     turn_for(700);
     assert_true(__atomic_load_n(&s->number, __ATOMIC_RELAXED) < FLOOD_BYTES);
