@@ -10,6 +10,7 @@ WEIR_C_SPECS = \
 	spec/c/lua/test_exchange.c \
 	spec/c/lua/test_forwarded.c \
 	spec/c/peer/test_http.c \
+	spec/c/peer/test_http_bodies.c \
 	spec/c/peer/test_http_nginx.c \
 	spec/c/peer/test_resolve.c \
 	spec/c/shm/test_counter.c \
