@@ -101,6 +101,21 @@ describe("FastCGI", function()
       c:close()
     end)
 
+    it("takes a request that begins again before it is whole, as lighttpd's may, once", function()
+      local client = env.client()
+      local fresh_one = fcgi.request({ params = fresh({ REMOTE_ADDR = client }), body = false })
+      local left_over = fcgi.request({ params = fresh({ REMOTE_ADDR = client }) })
+      for left = 99, 98, -1 do
+        local c = assert(fcgi.connect(w.unix))
+        assert(c:send(fresh_one .. left_over))
+        local got = assert(c:answer())
+        assert.equal(200, got.status)
+        assert.equal(tostring(left), got.headers["ratelimit-remaining"])
+        assert.is_true(c.conn:wait_closed(5))
+        c:close()
+      end
+    end)
+
     it("takes parameters in four records", function()
       local list = fcgi.params(fresh({ HTTP_X_LONG = ("v"):rep(300) }))
       local size = math.ceil(#fcgi.pairs(list) / 4)

@@ -129,6 +129,23 @@ static void get_values(struct fcgi_conn *c, const struct fcgi_record *rec)
     buf_free(&c->values);
 }
 
+/*
+ * An id that is in use begins again. lighttpd (gw_reconnect of 1.4.69) does so when a worker died
+ * between its connect and its first write: what it could not send follows its request sent anew.
+ */
+static void begin_again(struct fcgi_conn *c, struct fcgi_stream *st, const struct fcgi_record *rec)
+{
+    if (st->state == FCGI_STREAM_BODY) {
+        log_debug("fastcgi: request id %u begins again before it is run", rec->id);
+        fcgi_stream_drop(st);
+        fcgi_stream_begin(c, rec);
+    } else {
+        log_warn("fastcgi: request id %u begins while it is in use; closing the connection",
+                 rec->id);
+        fcgi_conn_close(c);
+    }
+}
+
 static void on_record(struct fcgi_conn *c, enum fcgi_event ev, const struct fcgi_record *rec)
 {
     struct fcgi_stream *st;
@@ -144,13 +161,10 @@ static void on_record(struct fcgi_conn *c, enum fcgi_event ev, const struct fcgi
     }
     st = find_stream(c, rec->id);
     if (ev == FCGI_EV_BEGIN) {
-        if (st) {
-            log_warn("fastcgi: request id %u begins while it is in use; closing the connection",
-                     rec->id);
-            fcgi_conn_close(c);
-        } else {
+        if (st)
+            begin_again(c, st, rec);
+        else
             fcgi_stream_begin(c, rec);
-        }
     } else if (!st) {
         /* the rest of a request that has been answered */
         if (ev == FCGI_EV_STDIN && rec->end)

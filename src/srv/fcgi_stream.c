@@ -498,15 +498,20 @@ void fcgi_stream_lost(struct fcgi_stream *st)
     }
 }
 
+void fcgi_stream_drop(struct fcgi_stream *st)
+{
+    LIST_REMOVE(st, link);
+    st->conn->stream_count--;
+    fcgi_stream_lost(st);
+}
+
 void fcgi_stream_abort(struct fcgi_stream *st)
 {
     struct fcgi_conn *c = st->conn;
     unsigned id = st->id;
     bool keep_conn = st->keep_conn;
 
-    LIST_REMOVE(st, link);
-    c->stream_count--;
-    fcgi_stream_lost(st);
+    fcgi_stream_drop(st);
     if (fcgi_put_stream_end(fcgi_conn_out(c), FCGI_STDOUT, id) == 0 &&
         fcgi_put_end_request(fcgi_conn_out(c), id, 1, FCGI_REQUEST_COMPLETE) == 0)
         fcgi_conn_wrote(c);

@@ -46,6 +46,9 @@ void fcgi_stream_params(struct fcgi_stream *st, const struct fcgi_record *rec);
 void fcgi_stream_stdin(struct fcgi_stream *st, const struct fcgi_record *rec);
 void fcgi_stream_abort(struct fcgi_stream *st);
 
+/* Ends it without an answer; its id is free for another request. */
+void fcgi_stream_drop(struct fcgi_stream *st);
+
 /* All that one read brought is decoded: runs what can run. */
 void fcgi_stream_fed(struct fcgi_stream *st);
 
