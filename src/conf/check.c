@@ -100,10 +100,31 @@ static int check_header_name(const struct conf *c, struct err *e)
     return 0;
 }
 
+static int check_word(const struct conf *c, enum conf_key_index key, const char *text,
+                      const char *const words[3], struct err *e)
+{
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, words[i]) == 0)
+            return 0;
+    return conf_refuse(c, key, e, "expected %s, %s or %s, got \"%.80s\"", words[0], words[1],
+                       words[2], text);
+}
+
+static int check_words(const struct conf *c, struct err *e)
+{
+    static const char *const DATABASES[] = { "sqlite", "postgres", "off" };
+    static const char *const ROLES[] = { "master", "slave", "any" };
+    int rc = check_word(c, CONF_KEY_database, c->database, DATABASES, e);
+
+    return rc != 0 ? rc
+                   : check_word(c, CONF_KEY_redis_sentinel_role, c->redis_sentinel_role, ROLES, e);
+}
+
 int conf_check(const struct conf *c, struct err *e)
 {
     int (*const checks[])(const struct conf *, struct err *) = {
-        check_listen, check_trusted_ips, check_headers, check_plugins, check_header_name,
+        check_listen,  check_trusted_ips, check_headers,
+        check_plugins, check_header_name, check_words,
     };
 
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {

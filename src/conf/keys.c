@@ -14,6 +14,7 @@
 #define GOT_BYTES 80 /* of a wrong value in a message */
 
 #define CONF_OFFSET_TEXT(name) offsetof(struct conf, name)
+#define CONF_OFFSET_SECRET(name) offsetof(struct conf, name)
 #define CONF_OFFSET_PATH(name) offsetof(struct conf, name)
 #define CONF_OFFSET_LIST(name) offsetof(struct conf, name)
 #define CONF_OFFSET_PATHS(name) offsetof(struct conf, name)
@@ -21,6 +22,7 @@
 #define CONF_OFFSET_COUNT(name) offsetof(struct conf, name)
 #define CONF_OFFSET_SIZE(name) offsetof(struct conf, name)
 #define CONF_OFFSET_TIME(name) offsetof(struct conf, name##_ms)
+#define CONF_OFFSET_MSEC(name) offsetof(struct conf, name##_ms)
 #define CONF_OFFSET_BOOL(name) offsetof(struct conf, name)
 #define CONF_OFFSET_OCTAL(name) offsetof(struct conf, name)
 #define CONF_OFFSET_LEVEL(name) offsetof(struct conf, name)
@@ -50,6 +52,9 @@ static const struct unit SIZE_UNITS[] = {
 };
 static const struct unit TIME_UNITS[] = {
     { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { NULL, 0 },
+};
+static const struct unit MSEC_UNITS[] = {
+    { "", 1 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { NULL, 0 },
 };
 static const struct unit NO_UNITS[] = { { "", 1 }, { NULL, 0 } };
 
@@ -228,6 +233,8 @@ static bool is_path_word(int index, const char *text)
         return strcmp(text, "off") == 0;
     case CONF_KEY_counter_file:
         return !*text;
+    case CONF_KEY_lua_ssl_trusted_certificate:
+        return strcmp(text, "system") == 0;
     default:
         return false;
     }
@@ -293,6 +300,7 @@ int conf_key_convert(struct conf *c, int index, const char *text, struct err *e)
             return ERR_CONFIG;
         /* fall through */
     case CONF_TEXT:
+    case CONF_SECRET:
         *(const char **)member = text;
         return 0;
     case CONF_LIST:
@@ -307,6 +315,8 @@ int conf_key_convert(struct conf *c, int index, const char *text, struct err *e)
         return to_number(key, SIZE_UNITS, "a size", text, member, e);
     case CONF_TIME:
         return to_number(key, TIME_UNITS, "a time", text, member, e);
+    case CONF_MSEC:
+        return to_number(key, MSEC_UNITS, "a time", text, member, e);
     case CONF_BOOL:
         return to_bool(text, member, e);
     case CONF_OCTAL:

@@ -14,21 +14,33 @@
 
 /*
  * The kinds of value.
- *   TEXT   any text                         PATH   an absolute path, or a word such as off or
- * stderr LIST   comma separated texts            PATHS  comma separated absolute paths INT    a
- * number                         COUNT  a number, or auto: one for each processor SIZE   bytes;
- * suffix k, m, g            TIME   suffix ms, s, m, h; a bare number is seconds BOOL   on, off
- * OCTAL  permission bits LEVEL  a level of the log               DENY   how an authorizer denies
+ *   TEXT   any text
+ *   SECRET any text, which no message shows
+ *   PATH   an absolute path, or a word such as off or stderr
+ *   LIST   comma separated texts
+ *   PATHS  comma separated absolute paths
+ *   INT    a number
+ *   COUNT  a number, or auto: one for each processor
+ *   SIZE   bytes; suffix k, m, g
+ *   TIME   suffix ms, s, m, h; a bare number is seconds
+ *   MSEC   the same; a bare number is milliseconds, as in Kong
+ *   BOOL   on, off
+ *   OCTAL  permission bits
+ *   LEVEL  a level of the log
+ *   DENY   how an authorizer denies
  */
 #define CONF_KINDS(X)                                                                              \
     X(TEXT)                                                                                        \
-    X(PATH) X(LIST) X(PATHS) X(INT) X(COUNT) X(SIZE) X(TIME) X(BOOL) X(OCTAL) X(LEVEL) X(DENY)
+    X(SECRET)                                                                                      \
+    X(PATH)                                                                                        \
+    X(LIST) X(PATHS) X(INT) X(COUNT) X(SIZE) X(TIME) X(MSEC) X(BOOL) X(OCTAL) X(LEVEL) X(DENY)
 
 /*
  * X(kind, name, default, least, most, reload, help); the bounds are in the
  * member's unit. reload 0: the key is read at a start only. In a value {prefix}
  * stands for the key prefix, {datadir} for weir's share directory, {sysconfdir}
- * for the directory of configuration that weir was built for, such as /etc.
+ * for the directory of configuration that weir was built for, such as /etc, {localstatedir} for
+ * that of data that stays, such as /var.
  */
 /* clang-format off */
 #define CONF_KEYS(X) \
@@ -107,7 +119,69 @@
     X(TIME, drain_timeout, "30s", 0, 86400000, 1, \
       "How long requests in flight may take to end at a graceful stop or a reload.") \
     X(TIME, heartbeat_timeout, "10s", 100, 86400000, 1, \
-      "A worker whose loop stands still that long is killed and started again.")
+      "A worker whose loop stands still that long is killed and started again.") \
+    X(TEXT, database, "sqlite", 0, 0, 1, \
+      "Where the policy cluster counts: sqlite (a file of this machine), postgres, or off.") \
+    X(PATH, sqlite_file, "{localstatedir}/lib/weir/weir.db", 0, 0, 1, \
+      "The SQLite database; weir migrations up makes it.") \
+    X(TEXT, pg_host, "127.0.0.1", 0, 0, 1, \
+      "The PostgreSQL server: a name, an address, or the directory of its unix socket.") \
+    X(INT, pg_port, "5432", 1, 65535, 1, \
+      "The port of the PostgreSQL server.") \
+    X(TEXT, pg_user, "weir", 0, 0, 1, \
+      "The user of the PostgreSQL database.") \
+    X(SECRET, pg_password, "", 0, 0, 1, \
+      "The password of that user; empty sends none.") \
+    X(TEXT, pg_database, "weir", 0, 0, 1, \
+      "The name of the PostgreSQL database.") \
+    X(TEXT, pg_schema, "", 0, 0, 1, \
+      "The schema of weir's tables; empty: the first of the user's search path.") \
+    X(BOOL, pg_ssl, "off", 0, 0, 1, \
+      "Whether PostgreSQL is spoken to by TLS.") \
+    X(BOOL, pg_ssl_verify, "off", 0, 0, 1, \
+      "Whether the certificate of the PostgreSQL server is verified.") \
+    X(MSEC, pg_timeout, "5000", 1, 86400000, 1, \
+      "How long PostgreSQL may take to connect, and to answer.") \
+    X(TEXT, redis_host, "", 0, 0, 1, \
+      "The Redis of plugins that name none of their own: a name, an address, or unix:/path.") \
+    X(INT, redis_port, "6379", 1, 65535, 1, \
+      "The port of that Redis.") \
+    X(TEXT, redis_username, "", 0, 0, 1, \
+      "The user of Redis; empty: the default user.") \
+    X(SECRET, redis_password, "", 0, 0, 1, \
+      "The password of that user; empty sends none.") \
+    X(INT, redis_database, "0", 0, 65535, 1, \
+      "The number of the Redis database.") \
+    X(MSEC, redis_timeout, "2000", 1, 86400000, 1, \
+      "How long Redis may take, for each of the three times below that is not set.") \
+    X(MSEC, redis_connect_timeout, "0", 0, 86400000, 1, \
+      "How long a connection to Redis may take; 0: redis_timeout.") \
+    X(MSEC, redis_send_timeout, "0", 0, 86400000, 1, \
+      "How long a command may take to leave; 0: redis_timeout.") \
+    X(MSEC, redis_read_timeout, "0", 0, 86400000, 1, \
+      "How long a reply may take; 0: redis_timeout.") \
+    X(BOOL, redis_ssl, "off", 0, 0, 1, \
+      "Whether Redis is spoken to by TLS.") \
+    X(BOOL, redis_ssl_verify, "off", 0, 0, 1, \
+      "Whether the certificate of the Redis server is verified.") \
+    X(TEXT, redis_server_name, "", 0, 0, 1, \
+      "The name that is asked for and verified in TLS; empty: the host.") \
+    X(TEXT, redis_sentinel_master, "", 0, 0, 1, \
+      "The name of the master that Sentinel is asked for; empty: no Sentinel.") \
+    X(TEXT, redis_sentinel_role, "master", 0, 0, 1, \
+      "Which server is read from: master, slave or any.") \
+    X(LIST, redis_sentinel_addresses, "", 0, 0, 1, \
+      "The Sentinels, as host:port.") \
+    X(TEXT, redis_sentinel_username, "", 0, 0, 1, \
+      "The user of the Sentinels.") \
+    X(SECRET, redis_sentinel_password, "", 0, 0, 1, \
+      "The password of that user.") \
+    X(LIST, redis_cluster_addresses, "", 0, 0, 1, \
+      "Some nodes of a Redis Cluster, as host:port; empty: no Cluster.") \
+    X(INT, redis_cluster_max_redirections, "5", 1, 100, 1, \
+      "How often one command may be sent on in a Cluster.") \
+    X(PATH, lua_ssl_trusted_certificate, "system", 0, 0, 1, \
+      "The PEM file of the authorities that servers are verified by; system: the system's own.")
 /* clang-format on */
 
 struct snapshot;
@@ -133,6 +207,7 @@ enum conf_key_index {
 };
 
 #define CONF_MEMBER_TEXT(name) const char *name;
+#define CONF_MEMBER_SECRET(name) const char *name;
 #define CONF_MEMBER_PATH(name) const char *name;
 #define CONF_MEMBER_LIST(name) struct conf_list name;
 #define CONF_MEMBER_PATHS(name) struct conf_list name;
@@ -140,6 +215,7 @@ enum conf_key_index {
 #define CONF_MEMBER_COUNT(name) int64_t name;
 #define CONF_MEMBER_SIZE(name) int64_t name;
 #define CONF_MEMBER_TIME(name) int64_t name##_ms;
+#define CONF_MEMBER_MSEC(name) int64_t name##_ms;
 #define CONF_MEMBER_BOOL(name) bool name;
 #define CONF_MEMBER_OCTAL(name) int64_t name;
 #define CONF_MEMBER_LEVEL(name) enum log_level name;

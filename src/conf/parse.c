@@ -145,7 +145,7 @@ static int apply_overrides(struct conf *c, const struct conf_override *o, struct
     return 0;
 }
 
-/* Fills {prefix} and {datadir} in. */
+/* Fills {prefix} and the like in. */
 static int expand(struct conf *c, enum conf_key_index index, struct err *e)
 {
     const struct {
@@ -154,6 +154,7 @@ static int expand(struct conf *c, enum conf_key_index index, struct err *e)
         { STR("{prefix}"), str_from(c->prefix) },
         { STR("{datadir}"), STR(PKGDATADIR) },
         { STR("{sysconfdir}"), STR(SYSCONFDIR) },
+        { STR("{localstatedir}"), STR(LOCALSTATEDIR) },
     };
     struct str rest = str_from(c->values[index].text);
     struct buf out = { .max_bytes = VALUE_MAX_BYTES };
