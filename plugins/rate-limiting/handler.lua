@@ -63,6 +63,7 @@ local function prepare(conf)
     end
   end
   local own = {
+    store = assert(counter.open(conf.policy)),
     windows = counter.windows(list),
     shown = shown,
     prefix = "ratelimit:" .. (conf.route_id or NO_ID) .. ":" .. (conf.service_id or NO_ID) .. ":",
@@ -166,8 +167,8 @@ end
 
 function RateLimiting:access(conf)
   local own = prepared[conf] or prepare(conf)
-  local granted, used, reset_ms = counter.admit(own.prefix .. identifier_of(conf, own.kind),
-                                                own.windows, 1)
+  local granted, used, reset_ms = counter.admit(own.store, own.prefix ..
+                                                identifier_of(conf, own.kind), own.windows, 1)
   if not conf.hide_client_headers then
     set_headers(wait.ctx.req, own.shown, used, reset_ms, granted)
   end

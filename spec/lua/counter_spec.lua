@@ -5,6 +5,7 @@ local env = require "lib.env" -- found once the lab has set the path
 
 local HEAD = [[
   local counter = require "weir.counter"
+  local store = counter.open("local")
   local id = "counter-spec:" .. kong.request.get_query_arg("id")
   local function state(windows, used, reset_ms)
     local out = {}
@@ -22,28 +23,28 @@ describe("counter", function()
     local w = counter.windows({ { period = "hour", limit = 3 }, { size_s = 7200, limit = 2 } })
     local out = {}
     for i = 1, 4 do
-      local granted, used, reset_ms = counter.admit(id, w, 1)
+      local granted, used, reset_ms = counter.admit(store, id, w, 1)
       out[i] = { granted = granted, windows = state(w, used, reset_ms) }
     end
     kong.response.exit(200, out)
   ]])
   local charge = l:route(HEAD .. [[
     local w = counter.windows({ { period = "day", limit = 10 }, { period = "year", limit = 10 } })
-    counter.charge(id, w, 7)
-    counter.charge(id, w, -2)
-    local out = { state(w, counter.peek(id, w)) }
-    out[2] = counter.admit(id, w, 6)
-    out[3] = counter.admit(id, w, 5)
-    out[4] = counter.admit(id, w, 1)
-    counter.charge(id, w, 5)
-    out[5] = state(w, counter.peek(id, w))
+    counter.charge(store, id, w, 7)
+    counter.charge(store, id, w, -2)
+    local out = { state(w, counter.peek(store, id, w)) }
+    out[2] = counter.admit(store, id, w, 6)
+    out[3] = counter.admit(store, id, w, 5)
+    out[4] = counter.admit(store, id, w, 1)
+    counter.charge(store, id, w, 5)
+    out[5] = state(w, counter.peek(store, id, w))
     kong.response.exit(200, out)
   ]])
   local sliding = l:route(HEAD .. [[
     local w = counter.windows({ { size_s = 3600, limit = 2 } }, { sliding = true })
     local out = {}
     for i = 1, 3 do
-      out[i] = counter.admit(id, w, 1)
+      out[i] = counter.admit(store, id, w, 1)
     end
     kong.response.exit(200, out)
   ]])

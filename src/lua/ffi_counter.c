@@ -22,17 +22,18 @@ static int fill(struct counter_window *w, int count, const int64_t *what, const 
 }
 
 static void give(const struct counter_use *use, int count, double less, double *used,
-                 int64_t *reset_ms)
+                 double *previous, int64_t *reset_ms)
 {
     for (int i = 0; i < count; i++) {
         used[i] = use[i].used >= less ? use[i].used - less : 0;
+        previous[i] = use[i].previous;
         reset_ms[i] = use[i].reset_ms;
     }
 }
 
 int weir_counter_admit(const char *id, size_t n, int count, const int64_t *what,
                        const double *limit, int sliding, int64_t cost, double *used,
-                       int64_t *reset_ms)
+                       double *previous, int64_t *reset_ms)
 {
     struct counter_window w[COUNTER_WINDOWS_MAX];
     struct counter_use use[COUNTER_WINDOWS_MAX];
@@ -44,12 +45,12 @@ int weir_counter_admit(const char *id, size_t n, int count, const int64_t *what,
         return ERR_SYNTAX;
     if (UNLIKELY(req && req->repeated)) {
         counter_peek(t, str_of(id, n), w, (unsigned)count, sliding != 0, clock_now_ms(), use);
-        give(use, count, (double)cost, used, reset_ms);
+        give(use, count, (double)cost, used, previous, reset_ms);
         return 1;
     }
     granted = counter_admit(t, str_of(id, n), w, (unsigned)count, sliding != 0, cost,
                             clock_now_ms(), use);
-    give(use, count, 0, used, reset_ms);
+    give(use, count, 0, used, previous, reset_ms);
     return granted;
 }
 
@@ -66,7 +67,7 @@ void weir_counter_charge(const char *id, size_t n, int count, const int64_t *wha
 }
 
 void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what, int sliding,
-                       double *used, int64_t *reset_ms)
+                       double *used, double *previous, int64_t *reset_ms)
 {
     struct counter_window w[COUNTER_WINDOWS_MAX];
     struct counter_use use[COUNTER_WINDOWS_MAX];
@@ -75,5 +76,5 @@ void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what,
         return;
     counter_peek(the_vm->args.counters, str_of(id, n), w, (unsigned)count, sliding != 0,
                  clock_now_ms(), use);
-    give(use, count, 0, used, reset_ms);
+    give(use, count, 0, used, previous, reset_ms);
 }

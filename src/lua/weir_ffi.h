@@ -165,16 +165,17 @@ int weir_upstream_read(weir_req *req, weir_str *out);
  * Windows are given as arrays: limit[i], and what[i]: 1..6 for second, minute,
  * hour, day, month, year, or minus the size in milliseconds. sliding: 0 or 1 for all.
  * used[i] is what was counted before this call (with the part of the previous
- * window that still weighs, if sliding), reset_ms[i] the distance to the window's end.
+ * window that still weighs, if sliding), previous[i] all of that window, reset_ms[i] the distance
+ * to the window's end.
  * admit returns 1 (admitted and charged in all) or 0 (nothing charged).
  */
 int weir_counter_admit(const char *id, size_t n, int count, const int64_t *what,
                        const double *limit, int sliding, int64_t cost, double *used,
-                       int64_t *reset_ms);
+                       double *previous, int64_t *reset_ms);
 void weir_counter_charge(const char *id, size_t n, int count, const int64_t *what, int sliding,
                          int64_t amount);
 void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what, int sliding,
-                       double *used, int64_t *reset_ms);
+                       double *used, double *previous, int64_t *reset_ms);
 
 /* ---- time, log, configuration ---- */
 

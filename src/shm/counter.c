@@ -418,6 +418,7 @@ static void tell(const struct call *c, struct counter_use *use)
         const struct view *v = &c->views[i];
 
         use[i].used = used_of(v, c->sliding);
+        use[i].previous = c->sliding ? (double)v->previous : 0;
         use[i].reset_ms = v->end - v->now_ms;
     }
 }

@@ -26,6 +26,7 @@ struct counter_window {
 
 struct counter_use {
     double used;      /* before this call; sliding: with what still weighs of the previous window */
+    double previous;  /* sliding: the count of the previous window, all of it; else 0 */
     int64_t reset_ms; /* to the end of the window */
 };
 

@@ -16,7 +16,11 @@
 #define STORE_NODE_BYTES 16 /* of a node's name, in hexadecimal digits */
 
 enum store_verb {
-    STORE_ADMIT,  /* count requests of cost units each: as many as find room in all windows */
+    /*
+     * count requests of cost units each: as many as find room in all windows, where used, with
+     * what weighs of the previous window if sliding, plus cost is at most the limit
+     */
+    STORE_ADMIT,
     STORE_CHARGE, /* cost units whatever the limits are; a count never falls below 0 */
     STORE_PEEK,   /* nothing is changed */
     STORE_SHARE,  /* the node's own counts are put in the place of those it gave before */
@@ -43,9 +47,11 @@ struct store_ask {
 
     /* the answer, valid in answered */
     int64_t granted; /* ADMIT: 0 to count; granted * cost units were counted in all windows */
-    double used[COUNTER_WINDOWS_MAX]; /* before this question; sliding: with what still weighs of
-                                         the previous window. SHARE: of all other nodes together */
-    int64_t now_ms;                   /* the store's clock, 0: unknown */
+    int64_t used[COUNTER_WINDOWS_MAX]; /* in each window before this question; SHARE: by all other
+                                          nodes together */
+    int64_t previous[COUNTER_WINDOWS_MAX]; /* sliding: in the window before, which weighs
+                                              (end_ms - now_ms) / (end_ms - start_ms) */
+    int64_t now_ms;                        /* the store's clock, 0: unknown */
     void (*answered)(struct store_ask *ask, int code, const char *reason);
 };
 
