@@ -63,7 +63,7 @@ local function prepare(conf)
     end
   end
   local own = {
-    store = assert(counter.open(conf.policy)),
+    store = assert(counter.open(conf.policy or "local")),
     windows = counter.windows(list),
     shown = shown,
     prefix = "ratelimit:" .. (conf.route_id or NO_ID) .. ":" .. (conf.service_id or NO_ID) .. ":",
