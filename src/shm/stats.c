@@ -1,18 +1,25 @@
 /*
  * See stats.h. A line belongs to whoever swings its owner word from 0, or from
- * a dead process, to itself. Refuses nothing: figures are never in the way.
+ * a dead process, to itself. A store's line is nobody's: it is found by name
+ * under a lock, and added to without one. Refuses nothing: figures are never in
+ * the way.
  */
 #include "shm/stats.h"
 #include "base/clock.h"
+#include "shm/lock.h"
 #include "shm/owner.h"
+#include <stdio.h>
+#include <string.h>
 
 struct stats {
     struct stats_instance instance;
     struct stats_worker workers[STATS_WORKERS_MAX];
+    struct stats_store stores[STATS_STORES_MAX]; /* zeros in a region that an older weir made */
 };
 
 _Static_assert(sizeof(struct stats_worker) == 64, "a worker's line is a cache line");
 _Static_assert(sizeof(struct stats_instance) == 64, "the instance's line is a cache line");
+_Static_assert(sizeof(struct stats_store) == 128, "a store's line is two cache lines");
 _Static_assert(sizeof(struct stats) <= REGION_STATS_BYTES, "the figures fit into their part");
 
 struct stats *stats_attach(const struct region *r)
@@ -96,6 +103,52 @@ const struct stats_worker *stats_next(const struct stats *s, unsigned *at)
 struct stats_instance *stats_instance(struct stats *s)
 {
     return &s->instance;
+}
+
+static bool is_used(const struct stats_store *row)
+{
+    return __atomic_load_n(&row->used, __ATOMIC_ACQUIRE);
+}
+
+/* used is written last: a claimant that died before left a line that is free. */
+static void make_row(struct stats_store *row, const char *name)
+{
+    *row = (struct stats_store){ 0 };
+    snprintf(row->name, sizeof row->name, "%s", name);
+    __atomic_store_n(&row->used, 1, __ATOMIC_RELEASE);
+}
+
+struct stats_store *stats_store_claim(struct stats *s, const char *name)
+{
+    struct stats_store *found = NULL;
+
+    lock_take(&s->instance.stores_lock);
+    for (unsigned i = 0; i < STATS_STORES_MAX && !found; i++) {
+        struct stats_store *row = &s->stores[i];
+
+        if (!is_used(row))
+            make_row(found = row, name);
+        else if (strncmp(row->name, name, sizeof row->name - 1) == 0)
+            found = row;
+    }
+    lock_give(&s->instance.stores_lock);
+    return found;
+}
+
+const struct stats_store *stats_store_next(const struct stats *s, unsigned *at)
+{
+    while (*at < STATS_STORES_MAX) {
+        const struct stats_store *row = &s->stores[(*at)++];
+
+        if (is_used(row))
+            return row;
+    }
+    return NULL;
+}
+
+void stats_forget(struct stats *s)
+{
+    __atomic_fetch_add(&s->instance.forget, 1, __ATOMIC_RELEASE);
 }
 
 uint64_t stats_requests(const struct stats *s)

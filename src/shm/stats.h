@@ -1,7 +1,8 @@
 /*
  * The figures of the running instance, for `weir status` and the master's
  * heartbeat check: a line of 64 bytes for each worker, written by that worker
- * alone, and one for the whole. They live in the shared region.
+ * alone, one for the whole, and one for each store of counters, which all
+ * workers add to. They live in the shared region.
  */
 #ifndef WEIR_SHM_STATS_H
 #define WEIR_SHM_STATS_H
@@ -11,6 +12,8 @@
 
 enum {
     STATS_WORKERS_MAX = 512, /* two generations of 256 stand side by side while one drains */
+    STATS_STORES_MAX = 64,
+    STATS_STORE_NAME_BYTES = 64, /* with the NUL */
 };
 
 struct stats_worker {
@@ -32,7 +35,23 @@ struct stats_instance {
     uint32_t generation;
     uint32_t reloads;
     uint64_t requests_past; /* of workers that are gone */
-    uint64_t spare[4];
+    uint64_t forget;        /* raised by stats_forget: refusals remembered before are void */
+    uint64_t stores_lock;   /* lock.h: held while a store's line is claimed */
+    uint64_t spare[2];
+};
+
+/* Of one store of counters, all workers together; they add atomically. */
+struct stats_store {
+    char name[STATS_STORE_NAME_BYTES]; /* "redis 127.0.0.1:6379", no secret in it */
+    uint64_t asked;                    /* questions of plugins */
+    uint64_t merged;                   /* of them those that travelled within another one's */
+    uint64_t round_trips;
+    uint64_t remembered; /* refused without asking the store */
+    uint64_t failed;     /* not answered by the store */
+    int64_t since_ms;    /* since the epoch: the present state of the breaker; 0: from the start */
+    uint32_t open;       /* 1: the store does not answer, and is not asked */
+    uint32_t used;       /* 1: the line is some store's */
+    uint64_t spare;
 };
 
 struct stats; /* all of it, in the region */
@@ -66,6 +85,29 @@ const struct stats_worker *stats_next(const struct stats *s, unsigned *at) MUST_
 
 /* The line of the whole; written by the master. */
 struct stats_instance *stats_instance(struct stats *s);
+
+/*
+ * The line of the store of this name (cut at its size), made if there is none; lines are kept as
+ * long as the region. NULL when other stores have taken all.
+ */
+struct stats_store *stats_store_claim(struct stats *s, const char *name) MUST_CHECK;
+
+/* The next store's line, as stats_next. */
+const struct stats_store *stats_store_next(const struct stats *s, unsigned *at) MUST_CHECK;
+
+/* Makes all workers forget the refusals that they remember; they look at stats_forgotten. */
+void stats_forget(struct stats *s);
+
+/* How often they were made to. */
+static inline uint64_t stats_forgotten(const struct stats_instance *i)
+{
+    return __atomic_load_n(&i->forget, __ATOMIC_ACQUIRE);
+}
+
+static inline void stats_add(uint64_t *figure, uint64_t n)
+{
+    __atomic_fetch_add(figure, n, __ATOMIC_RELAXED);
+}
 
 /* Requests answered by all, those of workers that are gone too. */
 uint64_t stats_requests(const struct stats *s);

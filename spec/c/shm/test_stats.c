@@ -1,7 +1,9 @@
 /*
- * The workers' lines: claimed, read, and taken over from the dead.
+ * The workers' lines: claimed, read, and taken over from the dead. The stores'
+ * lines: one for a name, whoever asks for it.
  */
 #include "shm_spec.h"
+#include "shm/lock.h"
 #include "shm/owner.h"
 #include "shm/stats.h"
 
@@ -154,6 +156,128 @@ static void many_claim_at_once(void **state)
     assert_int_equal(stats_instance(s)->requests_past, 5 * 7 * ARRAY_LEN(pids));
 }
 
+static unsigned stores(void)
+{
+    unsigned at = 0, n = 0;
+
+    while (stats_store_next(s, &at))
+        n++;
+    return n;
+}
+
+static void a_store_has_one_line(void **state)
+{
+    struct stats_store *a = stats_store_claim(s, "redis 127.0.0.1:6379");
+    struct stats_store *b = stats_store_claim(s, "redis 127.0.0.1:637");
+    unsigned at = 0;
+
+    (void)state;
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_true(a != b);
+    stats_add(&a->asked, 3);
+    assert_true(stats_store_claim(s, "redis 127.0.0.1:6379") == a);
+    assert_true(stats_store_claim(s, "redis 127.0.0.1:637") == b);
+    assert_int_equal(a->asked, 3);
+    assert_int_equal(b->asked, 0);
+    assert_true(stats_store_next(s, &at) == a);
+    assert_true(stats_store_next(s, &at) == b);
+    assert_null(stats_store_next(s, &at));
+}
+
+static void a_long_name_is_cut(void **state)
+{
+    char name[200];
+    struct stats_store *row;
+
+    (void)state;
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    row = stats_store_claim(s, name);
+    assert_non_null(row);
+    assert_int_equal(strlen(row->name), STATS_STORE_NAME_BYTES - 1);
+    assert_true(stats_store_claim(s, name) == row);
+    assert_int_equal(stores(), 1);
+}
+
+static void more_stores_than_lines_have_none(void **state)
+{
+    struct stats_store *last = NULL;
+    char name[20];
+
+    (void)state;
+    for (int i = 0; i < STATS_STORES_MAX; i++) {
+        snprintf(name, sizeof name, "store %d", i);
+        last = stats_store_claim(s, name);
+        assert_non_null(last);
+    }
+    assert_null(stats_store_claim(s, "another"));
+    assert_true(stats_store_claim(s, name) == last);
+}
+
+/* Claims all lines' worth of names and counts in each. */
+static int claim_all(void *arg)
+{
+    char name[20];
+
+    (void)arg;
+    for (int i = 0; i < STATS_STORES_MAX; i++) {
+        struct stats_store *row;
+
+        snprintf(name, sizeof name, "store %d", i);
+        row = stats_store_claim(s, name);
+        if (!row || strcmp(row->name, name) != 0)
+            return 1;
+        stats_add(&row->asked, 1);
+    }
+    return 0;
+}
+
+static void processes_agree_on_the_stores_lines(void **state)
+{
+    pid_t pids[8];
+    unsigned at = 0;
+    const struct stats_store *row;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(pids); i++)
+        pids[i] = spec_fork(claim_all, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(pids); i++)
+        assert_int_equal(spec_wait(pids[i]), 0);
+    assert_int_equal(stores(), STATS_STORES_MAX);
+    while ((row = stats_store_next(s, &at)) != NULL)
+        assert_int_equal(row->asked, ARRAY_LEN(pids));
+}
+
+/* Dies with the lock in its hand and a line half made. */
+static int die_while_claiming(void *arg)
+{
+    lock_take(&stats_instance(s)->stores_lock);
+    snprintf(((struct stats_store *)arg)->name, STATS_STORE_NAME_BYTES, "half");
+    return 0;
+}
+
+static void a_claimant_that_died_leaves_a_free_line(void **state)
+{
+    struct stats_store *row = stats_store_claim(s, "whole"), *next = row + 1;
+
+    (void)state;
+    assert_int_equal(spec_wait(spec_fork(die_while_claiming, next)), 0);
+    assert_true(stats_store_claim(s, "whole") == row);
+    assert_true(stats_store_claim(s, "other") == next);
+    assert_string_equal(next->name, "other");
+    assert_int_equal(stores(), 2);
+}
+
+static void forgetting_is_counted(void **state)
+{
+    uint64_t before = stats_forgotten(stats_instance(s));
+
+    (void)state;
+    stats_forget(s);
+    assert_int_equal(stats_forgotten(stats_instance(s)), before + 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -164,6 +288,12 @@ int main(void)
         TEST(a_line_taken_over_begins_anew),
         TEST(when_all_lines_are_taken_there_is_none),
         TEST(many_claim_at_once),
+        TEST(a_store_has_one_line),
+        TEST(a_long_name_is_cut),
+        TEST(more_stores_than_lines_have_none),
+        TEST(processes_agree_on_the_stores_lines),
+        TEST(a_claimant_that_died_leaves_a_free_line),
+        TEST(forgetting_is_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
