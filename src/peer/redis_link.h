@@ -45,7 +45,7 @@ struct redis_link *redis_link_new(struct loop *loop, struct resolver *resolver,
                                   const struct redis_node *node, enum redis_link_kind kind)
     __attribute__((returns_nonnull));
 
-/* What is in flight is answered ERR_CANCELLED. */
+/* What is in flight is answered ERR_CANCELLED. May be called from within a done. */
 void redis_link_free(struct redis_link *l);
 
 /* Queues a command; the bytes are copied. lens NULL: the args end with NUL. */
@@ -56,9 +56,13 @@ void redis_link_send(struct redis_link *l, struct redis_cmd *cmd, int argc, cons
  */
 void redis_link_reset(struct redis_link *l, int code, const char *reason);
 
+/* Writes to sockets so far that held commands: round trips. */
+uint64_t redis_link_write_count(const struct redis_link *l);
+
 /*
  * For SUBSCRIBE: replies that no command waits for go to on_push (as hiredis parsed them). A
- * link that has one is kept connected by its owner.
+ * link that has one is kept connected by its owner: on_push is called with NULL when an idle
+ * connection is lost; what was in flight is told by done as ever.
  */
 void redis_link_on_push(struct redis_link *l,
                         void (*on_push)(void *arg, const struct redisReply *reply), void *arg);
