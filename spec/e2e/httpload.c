@@ -8,7 +8,7 @@
  *            [-H header]... host port path
  *
  * It prints "status N count" lines, "error WHAT count" lines (FAILURES names
- * them), "sent count" and "max_ms milliseconds".
+ * them), "sent count", "p50_ms milliseconds" (the median), "p99_ms" and "max_ms".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -29,6 +29,8 @@
 #define PARALLEL_MAX 4096
 #define ANSWER_BYTES (128 * 1024)
 #define REQUEST_MS 60000
+#define SPAN_US 10 /* of one place of the table of times; what takes longer stands in the last */
+#define SPANS 100000
 
 enum failure { F_CONNECT, F_WRITE, F_READ, F_CLOSED, F_SHORT, F_GARBAGE, F_TIMEOUT, F_COUNT };
 static const char *const FAILURES[] = { "connect", "write",   "read",   "closed",
@@ -53,6 +55,7 @@ static struct {
     int epoll_fd;
     long sent, done, status[1000], failed[F_COUNT];
     int64_t start_us, max_us;
+    long took[SPANS];
 } the = { .parallel = 1, .requests = 1 };
 
 static int64_t now_us(void)
@@ -158,6 +161,7 @@ static void finish(struct client *c)
 
     if (took_us > the.max_us)
         the.max_us = took_us;
+    the.took[took_us / SPAN_US < SPANS ? took_us / SPAN_US : SPANS - 1]++;
     if (status < 100 || status > 999) {
         fail(c, F_GARBAGE);
         return;
@@ -271,6 +275,19 @@ static void run(struct client *clients)
     }
 }
 
+/* The milliseconds within which that part of the answers came. */
+static double quantile_ms(double part)
+{
+    long answers = 0, seen = 0;
+    int i = 0;
+
+    for (int status = 0; status < 1000; status++)
+        answers += the.status[status];
+    while (i < SPANS - 1 && seen + the.took[i] < (double)answers * part)
+        seen += the.took[i++];
+    return (double)(i + 1) * SPAN_US / 1000;
+}
+
 static void report(void)
 {
     for (int i = 0; i < 1000; i++)
@@ -279,7 +296,8 @@ static void report(void)
     for (int i = 0; i < F_COUNT; i++)
         if (the.failed[i])
             printf("error %s %ld\n", FAILURES[i], the.failed[i]);
-    printf("sent %ld\nmax_ms %.1f\n", the.sent, (double)the.max_us / 1000);
+    printf("sent %ld\np50_ms %.2f\np99_ms %.2f\nmax_ms %.1f\n", the.sent, quantile_ms(0.5),
+           quantile_ms(0.99), (double)the.max_us / 1000);
 }
 
 static void usage(void)

@@ -52,7 +52,9 @@ local function parse(text)
     result.failed = result.failed + tonumber(n)
   end
   result.sent = assert(tonumber(text:match("sent (%d+)")), text)
-  result.max_ms = tonumber(text:match("max_ms ([%d.]+)"))
+  for name, ms in text:gmatch("(%w+_ms) ([%d.]+)") do
+    result[name] = tonumber(ms)
+  end
   return result
 end
 

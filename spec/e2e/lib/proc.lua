@@ -114,12 +114,13 @@ function proc:wait(seconds)
   return self.status == "exited" and self.code or nil, self.status
 end
 
--- Asks for the end, insists after the time. Returns true when asking was enough.
+-- Asks for the end, insists after the time. Returns true when asking was enough. What end_signal
+-- names is what this process takes for a request to end.
 function proc:stop(number, seconds)
   if not self:alive() then
     return true
   end
-  self:kill(number)
+  self:kill(self.end_signal or number)
   self:wait(seconds or 10)
   if self.status then
     return true
