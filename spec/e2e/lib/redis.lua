@@ -178,6 +178,9 @@ function server:kill()
 end
 
 function server:stop()
+  if not self.proc:alive() then
+    return
+  end
   self.proc:kill(signal.SIGCONT)
   assert(self.proc:stop(signal.SIGTERM, 10), "redis-server did not stop")
 end
@@ -288,6 +291,14 @@ function sentinels:master()
   end
 end
 
+function sentinels:stop()
+  for _, list in ipairs({ self.sentinels, self.servers }) do
+    for _, s in ipairs(list) do
+      s:stop()
+    end
+  end
+end
+
 -- Kills the master; true when another one answers as such.
 function sentinels:fail_over(seconds)
   local old = self:master()
@@ -366,6 +377,12 @@ function cluster:wait_whole(seconds)
     end
     return true
   end)
+end
+
+function cluster:stop()
+  for _, node in ipairs(self.nodes) do
+    node:stop()
+  end
 end
 
 function cluster:slot_of(key)

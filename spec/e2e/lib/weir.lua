@@ -98,12 +98,17 @@ local function generations(self)
   return self:log_count("%[notice%] [^\n]* serves with "), self:log_count("reload failed")
 end
 
--- Starts it in the foreground and waits until it serves. opts.files: the limit of open files.
+-- Starts it in the foreground and waits until it serves. opts.files: the limit of open files;
+-- opts.clock_off_s: how far its clock is ahead.
 function weir:start(opts)
   opts = opts or {}
   local argv = { _M.bin, "start", "--foreground", "-c", self.conf_path }
+  local vars = mode_environment(self.whole_writes)
+  if opts.clock_off_s then
+    proc.move_clock(vars, opts.clock_off_s)
+  end
   self.proc = self.env:spawn(argv, {
-    env = mode_environment(self.whole_writes), files = opts.files,
+    env = vars, files = opts.files,
     output = self.env:path("log/" .. self.name .. ".out"),
   })
   local served = generations(self)
