@@ -22,7 +22,8 @@ local start = {}
 start["redis"] = function(e, opts)
   local server = redis.start(e, opts)
   return { server = server, servers = server, policy = "redis",
-           redis = ("host: 127.0.0.1, port: %d"):format(server.port) }
+           redis = ("host: 127.0.0.1, port: %d"):format(server.port) ..
+                   (server.password and ", password: " .. server.password or "") }
 end
 
 start["redis by a unix socket"] = function(e, opts)

@@ -1,0 +1,157 @@
+-- What befalls stores while requests come, for the specs of faults: two weirs
+-- with two workers each, a route that is fault tolerant and one that is not,
+-- a load on both, and what must hold of their answers, limits and log lines.
+local assert = require "luassert"
+local env = require "lib.env"
+local load = require "lib.load"
+local modes = require "lib.modes"
+local net = require "lib.net"
+local nodes = require "lib.nodes"
+local stores = require "lib.stores"
+local upstream = require "lib.upstream"
+
+local _M = {}
+
+local faults = {}
+faults.__index = faults
+
+_M.TIMEOUT_MS = 500
+_M.LIMIT = modes.is_slow() and 200 or 600
+_M.PARALLEL = modes.is_slow() and 2 or 6
+local TIMEOUT_MS, LIMIT, PARALLEL = _M.TIMEOUT_MS, _M.LIMIT, _M.PARALLEL
+local SECONDS = 3
+local FIRST_ONES_MS = 2 * TIMEOUT_MS + 1500 -- the machine may be busy
+
+-- The lines of the log when a store goes and comes.
+_M.DOWN, _M.UP = "does not answer", "answers again"
+
+function _M.new()
+  local self = setmetatable({ e = env.new() }, faults)
+  self.service = upstream.nginx(self.e)
+  return self
+end
+
+function faults:destroy()
+  self.e:destroy()
+end
+
+-- The routes /open and /closed, limited in the store.
+function faults:yml()
+  local policy = stores.fields(self.store, nil, "timeout: " .. TIMEOUT_MS)
+  return stores.yml(self.service.url, {
+    { "/open", "rate-limiting", "hour: 300, fault_tolerant: true, " .. policy },
+    { "/closed", "rate-limiting", ("hour: %d, fault_tolerant: false, %s"):format(LIMIT, policy) },
+  })
+end
+
+-- Starts the store by its name (see stores.lua) and the weirs. conf: keys of weir.conf.
+function faults:start(name, opts, conf)
+  local e = self.e
+  local store = stores.start(e, name, opts)
+  self.store = store
+  if store.conf.pg_timeout then
+    store.conf.pg_timeout = TIMEOUT_MS
+  end
+  for key, value in pairs(conf or {}) do
+    store.conf[key] = value
+  end
+  local n = nodes.new(e, { name = "n" .. e:port() .. "-", n = 2, conf = store.conf,
+                           yml = self:yml() })
+  self.nodes = n
+  stores.migrate(store, n[1])
+  n:start()
+  for _, word in ipairs({ "redis", "Redis", "postgres", "PostgreSQL", "sqlite", "SQLite" }) do
+    n:expect_log(word, "any") -- how many there are is asserted by assert_lines
+  end
+  stores.stay_in_hour(30)
+end
+
+-- Behind each example.
+function faults:finish()
+  local n = self.nodes
+  if not n then
+    return
+  end
+  local ok, err = pcall(self.e.check, self.e)
+  self.e.checks = {}
+  pcall(n.stop, n)
+  self.nodes = nil
+  local server = self.store.server or self.store.group
+  if server then
+    server:stop()
+  end
+  assert(ok, err)
+end
+
+-- requests of one client (opts.source) for a path; opts.parallel.
+function faults:ask(path, requests, opts)
+  local source = opts and opts.source or env.client()
+  return load.run(self.e, self.nodes.address, {
+    parallel = opts and opts.parallel or PARALLEL, path = path, requests = requests,
+    source = source })
+end
+
+-- Requests in both ways while something happens to the store; both results.
+function faults:under_load(happen)
+  local e, address = self.e, self.nodes.address
+  self.source = env.client()
+  local open = load.start(e, address, { parallel = PARALLEL, seconds = SECONDS,
+                                        path = "/open/delay?ms=5", source = env.client() })
+  local closed = load.start(e, address, { parallel = PARALLEL, seconds = SECONDS,
+                                          path = "/closed/delay?ms=40", source = self.source })
+  net.sleep(0.5)
+  happen()
+  return open(), closed()
+end
+
+-- While the store is away: those who may pass do at once, and the others get a 500.
+function faults:assert_away()
+  net.sleep(TIMEOUT_MS / 1000 * 1.5) -- each worker has asked in vain
+  local got = self:ask("/open", 200, { parallel = 1 })
+  assert.equal(200, got.status[200], got.text)
+  print(("# %s away: median %.2f ms, p99 %.2f ms"):format(self.store.name, got.p50_ms,
+                                                          got.p99_ms))
+  assert.is_true(got.p50_ms < 25, got.text)
+  got = self:ask("/closed", 100)
+  assert.equal(100, got.status[500], got.text)
+end
+
+function faults:wait_back()
+  assert(net.wait_until(15, function()
+    return self:ask("/closed", 16, { parallel = 4 }).status[200] == 16
+  end), "the store does not come back")
+end
+
+function faults.assert_answered(_, open, closed)
+  assert.equal(0, open.failed, open.text)
+  assert.equal(open.sent, (open.status[200] or 0) + (open.status[429] or 0), open.text)
+  assert.is_true(open.max_ms < FIRST_ONES_MS, open.text)
+  assert.equal(0, closed.failed, closed.text)
+  assert.equal(closed.sent, (closed.status[200] or 0) + (closed.status[429] or 0)
+               + (closed.status[500] or 0), closed.text)
+  assert.is_true(closed.max_ms < FIRST_ONES_MS, closed.text)
+end
+
+-- What the source was admitted before and after: at most the limit, often times over where the
+-- store forgot, and extra. What was counted but never answered is lost to it: a few for each fault.
+function faults:assert_admitted_once(closed, extra, often)
+  local rest = self:ask("/closed", LIMIT * 2, { source = self.source })
+  assert.is_nil(rest.status[500], rest.text)
+  local total = (closed.status[200] or 0) + (rest.status[200] or 0)
+  local most, least = LIMIT * (often or 1) + (extra or 0), LIMIT - 12 * PARALLEL
+  assert.is_true(total <= most, ("%d admitted, not %d"):format(total, most))
+  assert.is_true(total >= least, ("%d admitted, not %d"):format(total, least))
+  local got = self:ask("/closed", LIMIT * 2)
+  assert.equal(LIMIT, got.status[200], got.text)
+  assert.equal(LIMIT, got.status[429], got.text)
+end
+
+-- Of each weir: how often the store went and came by its log.
+function faults:assert_lines(down, up)
+  for _, node in ipairs(self.nodes) do
+    assert.equal(down, node:log_count(_M.DOWN), node:log())
+    assert.equal(up, node:log_count(_M.UP), node:log())
+  end
+end
+
+return _M
