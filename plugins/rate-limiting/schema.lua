@@ -1,7 +1,12 @@
 -- What a rate-limiting plugin's config may hold. Messages are Kong's; this is
 -- only a description, the checker is weir.schema.
 
+local redis = require "weir.schema.redis"
+local site = require "weir.schema.site"
 local typedefs = require "weir.schema.typedefs"
+local types = require "weir.schema.types"
+
+local NAME = "rate-limiting"
 
 local PERIODS = { "second", "minute", "hour", "day", "month", "year" }
 
@@ -36,10 +41,59 @@ end
 
 
 local function check_sync_rate(entity)
-  if entity.config.sync_rate ~= -1 then
+  local config = entity.config
+  if config.sync_rate == -1 then
+    return true
+  elseif config.policy ~= "redis" then
     return nil, { config = "sync_rate can only be used with the redis policy" }
+  elseif config.sync_rate < 0.02 then
+    return nil, { config = "sync_rate must be greater than 0.02, or -1 to disable" }
   end
   return true
+end
+
+
+-- COMPAT(kong): the larger plugin bore this name, too, in Kong Enterprise before 1.0. What of
+-- a config of its form came from a web form may be lists with commas, and its counters
+-- were those of the cluster unless it said otherwise.
+local function as_list(value, item)
+  if type(value) == "string" then
+    local list = {}
+    for text in value:gmatch("[^,%s]+") do
+      list[#list + 1] = item(text) or text
+    end
+    return list
+  end
+  return type(value) == "number" and { value } or value
+end
+
+
+local function default_strategy(config)
+  local is_known = table.concat(site.strategies(), " "):find("cluster", 1, true)
+  return is_known and config.sync_rate ~= -1 and "cluster" or "local"
+end
+
+
+-- The name of the plugin that is meant by a config, its config, and what is said of it; nil
+-- if it is this one.
+local function successor(config)
+  if types.is_null(config.limit) or types.is_null(config.window_size) then
+    return nil
+  end
+  local out = {}
+  for name, value in pairs(config) do
+    out[name] = value
+  end
+  out.limit = as_list(config.limit, tonumber)
+  out.window_size = as_list(config.window_size, tonumber)
+  if type(config.redis) == "table" then
+    config.redis.sentinel_addresses = as_list(config.redis.sentinel_addresses, tostring)
+  end
+  if types.is_null(config.strategy) then
+    out.strategy = default_strategy(config)
+  end
+  return "rate-limiting-advanced", out, NAME .. ": a config with limit and window_size is "
+    .. "deprecated, please use rate-limiting-advanced instead"
 end
 
 
@@ -52,11 +106,13 @@ end
 
 
 return {
-  name = "rate-limiting",
+  name = NAME,
+  successor = successor,
   fields = {
     { protocols = typedefs.protocols_http },
     { config = {
       type = "record",
+      shorthand_fields = redis.aliases(NAME),
       fields = {
         { second = limit("second") },
         { minute = limit("minute") },
@@ -77,15 +133,16 @@ return {
           description = "The path that is counted by, if limit_by is path.",
         } },
         { policy = {
-          type = "string", default = "local", one_of = { "local" },
+          type = "string", default = "local", one_of = site.strategies(),
           description = "Where counters are: local keeps them in the memory that all workers "
-            .. "of this machine share.",
+            .. "of this machine share, cluster in the database of weir.conf, redis in Redis.",
         } },
         { fault_tolerant = {
           type = "boolean", required = true, default = true,
           description = "Whether requests pass while counters cannot be reached. Those of the "
             .. "policy local always can.",
         } },
+        { redis = redis.record },
         { hide_client_headers = {
           type = "boolean", required = true, default = false,
           description = "Whether the headers about the limit are left out.",
@@ -100,13 +157,21 @@ return {
         } },
         { sync_rate = {
           type = "number", required = true, default = -1,
-          description = "How often counters are exchanged with a store: -1 is on every request, "
-            .. "the only value for the policy local.",
+          description = "The seconds between two exchanges of counters with Redis; -1 asks it on "
+            .. "every request.",
+        } },
+        { draft_headers = {
+          type = "boolean", required = true, default = false,
+          description = "Whether the headers of the IETF draft are sent, too.",
+        } },
+        { dry_run = {
+          type = "boolean", required = true, default = false,
+          description = "Whether requests that find no room are only logged, and pass.",
         } },
       },
     } },
   },
-  entity_checks = {
+  entity_checks = redis.require_target({
     { at_least_one_of = CONFIG_LIMITS },
     { conditional = {
       if_field = "config.limit_by", if_match = { eq = "header" },
@@ -118,5 +183,5 @@ return {
     } },
     { custom_entity_check = { field_sources = { "config" }, fn = check_limits } },
     { custom_entity_check = { field_sources = { "config" }, fn = check_sync_rate } },
-  },
+  }, "policy"),
 }

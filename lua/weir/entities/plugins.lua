@@ -5,6 +5,7 @@
 local json = require("weir.json")
 local schema = require("weir.schema")
 local typedefs = require("weir.schema.typedefs")
+local types = require("weir.schema.types")
 
 local fields = {
   { id = typedefs.uuid },
@@ -67,12 +68,16 @@ function _M.subschema(definition)
   if not merged then
     return nil, err, path
   end
-  return schema.new({
+  local sub, problem, at = schema.new({
     name = definition.name,
     fields = merged,
     entity_checks = definition.entity_checks,
     transformations = definition.transformations,
   }, { complete_records = true })
+  if sub then
+    sub.successor = definition.successor
+  end
+  return sub, problem, at
 end
 
 local plugins = {}
@@ -94,11 +99,25 @@ local function name_error(name)
     .. ", or its directory to 'plugin_dir'"
 end
 
+-- A config may be of a form that meant another plugin once: changes value's name and config, in
+-- place, to that one's. A schema says so by successor(config) -> name, config, words | nil.
+function plugins:translate(value)
+  local sub = type(value.name) == "string" and self.subschemas[value.name]
+  if sub and sub.successor and types.checks.record(value.config) then
+    local name, config, words = sub.successor(value.config)
+    if name then
+      require("weir.deprecation").say({ words })
+      value.name, value.config = name, config
+    end
+  end
+end
+
 -- As schema:accept: the completed entity, or nil and errors.
 function plugins:accept(value)
   if type(value) ~= "table" then
     return nil, { ["@entity"] = { "expected a record" } }
   end
+  self:translate(value)
   local sub = type(value.name) == "string" and self.subschemas[value.name]
   if not sub then
     return nil, { name = name_error(value.name) }

@@ -147,8 +147,10 @@ local function condition_holds(path, attrs, record, context)
   return (context.validate(overlay(node_at(context.node, path), attrs), value)) == true
 end
 
+-- arg.unless_filled: fields that do instead of then_field.
 function run.conditional(arg, record, errors, context)
-  if not condition_holds(arg.if_field, arg.if_match, record, context) then
+  if not condition_holds(arg.if_field, arg.if_match, record, context)
+    or arg.unless_filled and count(record, arg.unless_filled, is_filled) > 0 then
     return true
   end
   local node = overlay(node_at(context.node, arg.then_field), arg.then_match)

@@ -74,12 +74,15 @@ local function expand(field, value)
   return out
 end
 
+local function show(value)
+  return type(value) == "table" and messages.list(value) or messages.show(value)
+end
+
 local function mismatch(field, value, record)
   local replaced = field.deprecation and field.deprecation.replaced_with
   for _, target in ipairs(replaced or {}) do
     local now = read_path(record, target.path)
-    if not types.is_null(now) and now ~= value then
-      local show = messages.show
+    if not types.is_null(now) and now ~= value and show(now) ~= show(value) then
       return messages.shorthand_mismatch:format(field.name, show(value),
         table.concat(target.path, "."), show(now))
     end
@@ -87,9 +90,14 @@ local function mismatch(field, value, record)
 end
 
 local function translate_shorthands(node, record, errors)
+  local old
   for _, field in ipairs(node.shorthand_fields) do
     local value = record[field.name]
     if not types.is_null(value) then
+      if field.deprecation and field.deprecation.message then
+        old = old or {}
+        old[#old + 1] = field.deprecation.message
+      end
       local ok, err = types.checks[field.type](value), messages.types[field.type]
       if ok then
         err = mismatch(field, value, record)
@@ -108,6 +116,9 @@ local function translate_shorthands(node, record, errors)
       end
     end
     record[field.name] = nil
+  end
+  if old then
+    require("weir.deprecation").say(old)
   end
 end
 

@@ -98,6 +98,9 @@ function reader:add(kind, holder, index, path, scope)
     record.value[key] = defaults.copy(value)
   end
   record.value._comment, record.value._ignore = nil, nil
+  if kind == "plugins" then
+    self.plugins:translate(record.value)
+  end
   local below = setmetatable({ [kind] = record }, { __index = scope })
   for _, child in ipairs(children[kind]) do
     record.value[child] = nil

@@ -39,7 +39,7 @@ if not package.loaded["weir.ffi"] then
     os.remove(object)
   end
   package.loaded["weir.ffi"] = {
-    C = C, ffi = ffi, sv = ffi.new("weir_str[2]"), NONE = -100, WAIT = -101,
+    C = C, ffi = ffi, sv = ffi.new("weir_str[2]"), NONE = -100, WAIT = -101, version = "0.0.0",
     str = function(s)
       return ffi.string(s.p, s.n)
     end,

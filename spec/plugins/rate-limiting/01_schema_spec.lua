@@ -1,8 +1,13 @@
 -- What a rate-limiting config may hold, and the exact words for what it may not.
 require "native"
 local plugins = require "weir.entities.plugins"
+local stdlib = require "posix.stdlib"
 
-local schema = assert(plugins.subschema(dofile("plugins/rate-limiting/schema.lua")))
+local function load_schema()
+  return assert(plugins.subschema(dofile("plugins/rate-limiting/schema.lua")))
+end
+
+local schema = load_schema()
 
 local function accept(config)
   return plugins.new({ ["rate-limiting"] = schema }):accept({
@@ -82,13 +87,60 @@ describe("rate-limiting: schema", function()
   it("knows what to limit by, and where", function()
     assert.equal("expected one of: consumer, credential, ip, service, header, path",
                  refused({ minute = 5, limit_by = "moon" }).config.limit_by)
-    assert.equal("expected one of: local", refused({ minute = 5, policy = "moon" }).config.policy)
+    assert.equal("expected one of: local, cluster, redis",
+                 refused({ minute = 5, policy = "moon" }).config.policy)
+    assert.is_truthy((accept({ minute = 5, policy = "cluster" })))
   end)
 
-  it("has a sync_rate for stores only", function()
-    assert.equal("sync_rate can only be used with the redis policy",
-                 refused({ minute = 5, sync_rate = 10 }).config)
-    assert.is_truthy((accept({ minute = 5, sync_rate = -1 })))
+  -- With keys of weir.conf as environment says.
+  local function with(key, value, fn)
+    stdlib.setenv(key, value)
+    schema = load_schema()
+    local ok, err = pcall(fn)
+    stdlib.setenv(key)
+    schema = load_schema()
+    assert(ok, err)
+  end
+
+  it("knows no cluster without a database", function()
+    with("WEIR_DATABASE", "off", function()
+      assert.equal("expected one of: local, redis",
+                   refused({ minute = 5, policy = "cluster" }).config.policy)
+      assert.equal("expected one of: local, redis",
+                   refused({ minute = 5, policy = "moon" }).config.policy)
+    end)
+    assert.is_truthy((accept({ minute = 5, policy = "cluster" })))
+  end)
+
+  it("wants a Redis for the policy redis", function()
+    local errors = refused({ minute = 5, policy = "redis" })
+    assert.same({ redis = { host = "required field missing" } }, errors.config)
+    assert.same({ "failed conditional validation given value of field 'config.policy'" },
+                errors["@entity"])
+    assert.is_truthy((accept({ minute = 5, policy = "redis", redis = { host = "a" } })))
+    assert.is_truthy((accept({ minute = 5, policy = "redis", redis_host = "a" })))
+    for _, key in ipairs({ "WEIR_REDIS_HOST", "WEIR_REDIS_SENTINEL_MASTER",
+                           "WEIR_REDIS_CLUSTER_ADDRESSES" }) do
+      with(key, "a:1", function()
+        assert.is_truthy((accept({ minute = 5, policy = "redis" })))
+      end)
+    end
+  end)
+
+  it("has a sync_rate for Redis only", function()
+    for _, policy in ipairs({ "local", "cluster" }) do
+      assert.equal("sync_rate can only be used with the redis policy",
+                   refused({ minute = 5, policy = policy, sync_rate = 10 }).config)
+      assert.is_truthy((accept({ minute = 5, policy = policy, sync_rate = -1 })))
+    end
+    local redis = { host = "127.0.0.1" }
+    for _, rate in ipairs({ 0, 0.01, -2 }) do
+      local errors = refused({ minute = 5, policy = "redis", redis = redis, sync_rate = rate })
+      assert.equal("sync_rate must be greater than 0.02, or -1 to disable", errors.config)
+    end
+    for _, rate in ipairs({ -1, 0.02, 10 }) do
+      assert.is_truthy((accept({ minute = 5, policy = "redis", redis = redis, sync_rate = rate })))
+    end
   end)
 
   it("wants a status that an error can have", function()

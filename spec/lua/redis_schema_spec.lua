@@ -1,0 +1,156 @@
+-- The record that says where Redis is, its old names, and what is said of those.
+require "native"
+local schema = require "weir.schema"
+local redis = require "weir.schema.redis"
+
+local said = {}
+package.loaded["weir.deprecation"] = {
+  say = function(messages)
+    said[#said + 1] = table.concat(messages, "; ")
+  end,
+}
+
+local checker = assert(schema.new({ name = "t", shorthand_fields = redis.aliases("t"), fields = {
+  { redis = redis.record },
+} }))
+
+local function accept(config)
+  said = {}
+  return checker:accept(config)
+end
+
+local function refused(record)
+  local value, errors = accept({ redis = record })
+  assert.is_nil(value)
+  return errors.redis
+end
+
+describe("the redis record", function()
+  it("fills in nothing: what is missing is weir.conf's", function()
+    assert.same({ redis = {} }, accept({}))
+    assert.same({ redis = { host = "a" } }, accept({ redis = { host = "a" } }))
+  end)
+
+  it("takes all that Kong's records take", function()
+    local record = {
+      host = "redis.example", port = 6380, timeout = 100, username = "u", password = "",
+      database = 3, ssl = true, ssl_verify = true, server_name = "redis.example",
+      connect_timeout = 0, send_timeout = 5, read_timeout = 2147483646,
+      sentinel_master = "m", sentinel_role = "any", sentinel_username = "s",
+      sentinel_password = "", sentinel_nodes = { { host = "10.0.0.1", port = 26379 } },
+      cluster_max_redirections = 5, keepalive_pool_size = 256, keepalive_backlog = 0,
+      connection_is_proxied = false, redis_proxy_type = "envoy_v1.31",
+    }
+    assert.same({ redis = record }, (assert(accept({ redis = record }))))
+    assert.same({ { ip = "127.0.0.1", port = 6379 } },
+                accept({ redis = { cluster_nodes = { {} } } }).redis.cluster_nodes)
+    assert.same({}, said)
+  end)
+
+  it("takes a unix socket for a host", function()
+    assert.is_table(accept({ redis = { host = "unix:/run/redis.sock" } }))
+    assert.equal("invalid value: unix:redis.sock", refused({ host = "unix:redis.sock" }).host)
+    assert.equal("must not have a port", refused({ host = "a:6379" }).host)
+  end)
+
+  it("says what it does not take", function()
+    local errors = refused({
+      port = 65536, timeout = -1, username = "", database = 1.5, ssl = "on",
+      server_name = "10.0.0.1", sentinel_role = "chief", cluster_nodes = {},
+      keepalive_pool_size = 0, keepalive_backlog = -1,
+      redis_proxy_type = "other", cloud_authentication = {},
+    })
+    assert.same({
+      port = "value should be between 0 and 65535",
+      timeout = "value should be between 0 and 2147483646",
+      username = "length must be at least 1", database = "expected an integer",
+      ssl = "expected a boolean", server_name = "must not be an IP",
+      sentinel_role = "expected one of: master, slave, any",
+      cluster_nodes = "length must be at least 1",
+      keepalive_pool_size = "value should be between 1 and 2147483646",
+      keepalive_backlog = "value should be between 0 and 2147483646",
+      redis_proxy_type = "expected one of: envoy_v1.31", cloud_authentication = "unknown field",
+      ["@entity"] = errors["@entity"],
+    }, errors)
+  end)
+
+  it("wants Sentinel whole, and not beside a Cluster", function()
+    assert.same({ "all or none of these fields must be set: 'sentinel_master', 'sentinel_role', "
+      .. "'sentinel_nodes'" }, refused({ sentinel_master = "m" })["@entity"])
+    local record = { sentinel_master = "m", sentinel_role = "master",
+                     sentinel_nodes = { { host = "a" } }, cluster_nodes = { { ip = "b" } } }
+    assert.same({ "only one or none of these fields must be set: 'sentinel_master', "
+      .. "'cluster_nodes'" }, refused(record)["@entity"])
+  end)
+
+  it("reads addresses", function()
+    local record = assert(accept({ redis = {
+      sentinel_master = "m", sentinel_role = "slave",
+      sentinel_addresses = { "a.example:26379", "[::1]:26380" },
+    } })).redis
+    assert.same({ { host = "a.example", port = 26379 }, { host = "[::1]", port = 26380 } },
+                record.sentinel_nodes)
+    assert.is_nil(record.sentinel_addresses)
+    assert.same({}, said)
+    assert.equal("must be of the form host:port: a",
+                 refused({ cluster_addresses = { "a" } }).cluster_addresses)
+    assert.equal("must be of the form host:port: a:99999",
+                 refused({ cluster_addresses = { "a:99999" } }).cluster_addresses)
+    assert.equal("expected an array", refused({ cluster_addresses = "a:1" }).cluster_addresses)
+    record = assert(accept({ redis = { cluster_addresses = { "127.0.0.1:7001" } } })).redis
+    assert.same({ { ip = "127.0.0.1", port = 7001 } }, record.cluster_nodes)
+  end)
+end)
+
+describe("the flat names", function()
+  it("fill the record, with one line for all of them", function()
+    assert.same({ redis = { host = "a", port = 6380, password = "PASSWORD", database = 0 } },
+      accept({ redis_host = "a", redis_port = 6380, redis_password = "PASSWORD",
+               redis_database = 0 }))
+    assert.same({ "t: config.redis_host is deprecated, please use config.redis.host instead; "
+      .. "t: config.redis_port is deprecated, please use config.redis.port instead; "
+      .. "t: config.redis_password is deprecated, please use config.redis.password instead; "
+      .. "t: config.redis_database is deprecated, please use config.redis.database instead" }, said)
+  end)
+
+  it("are there for every field", function()
+    local config = assert(accept({ redis_connect_timeout = 1000, redis_sentinel_master = "m",
+      redis_sentinel_role = "any", redis_sentinel_addresses = { "a:1" }, redis_ssl_verify = true }))
+    assert.same({ redis = {
+      connect_timeout = 1000, sentinel_master = "m", sentinel_role = "any", ssl_verify = true,
+      sentinel_nodes = { { host = "a", port = 1 } },
+    } }, config)
+  end)
+
+  it("must agree with the new ones", function()
+    local _, errors = accept({ redis_host = "a", redis = { host = "b" } })
+    assert.same({ redis_host = "both deprecated and new field are used but their values mismatch: "
+      .. "redis_host = a vs redis.host = b" }, errors)
+    _, errors = accept({ redis_port = 1, redis = { port = 2 } })
+    assert.equal("both deprecated and new field are used but their values mismatch: "
+      .. "redis_port = 1 vs redis.port = 2", errors.redis_port)
+    assert.same({ redis = { host = "a", port = 1 } },
+                accept({ redis_host = "a", redis = { host = "a", port = 1 } }))
+    assert.same({ redis = { cluster_nodes = { { ip = "a", port = 1 } } } },
+                accept({ redis_cluster_addresses = { "a:1" },
+                         redis = { cluster_addresses = { "a:1" } } }))
+  end)
+
+  it("are checked as the new ones are", function()
+    local _, errors = accept({ redis_host = "a b" })
+    assert.same({ redis = { host = "invalid value: a b" } }, errors)
+    _, errors = accept({ redis_port = "6379" })
+    assert.equal("expected an integer", errors.redis_port)
+  end)
+end)
+
+describe("Kong's name for the record", function()
+  it("gives it complete", function()
+    package.path = "lua/compat/?.lua;" .. package.path
+    local s = assert(schema.new({ name = "t", fields = {
+      { redis = require("kong.tools.redis.schema").config_schema },
+    } }))
+    assert.same({ redis = { host = "a", port = 6379, timeout = 2000, database = 0, ssl = false,
+                            ssl_verify = false } }, s:accept({ redis = { host = "a" } }))
+  end)
+end)
