@@ -18,7 +18,8 @@ describe("the documents", function()
 
   it("give examples of weir.yml that are good", function()
     local seen = 0
-    for _, path in ipairs({ "doc/declarative.md", "plugins/rate-limiting/README.md" }) do
+    for _, path in ipairs({ "doc/declarative.md", "plugins/rate-limiting/README.md",
+                            "plugins/rate-limiting-advanced/README.md" }) do
       for text in read(path):gmatch("\n```yaml\n(.-)\n```\n") do
         local config, errors = declarative.parse(text, subschemas, path)
         assert(config, errors and declarative.errors_to_string(errors, path))
@@ -26,7 +27,7 @@ describe("the documents", function()
       end
     end
     assert(declarative.parse(read("etc/weir.yml"), subschemas))
-    assert.equal(3, seen)
+    assert.equal(4, seen)
   end)
 
   it("know the fields of services and routes", function()
