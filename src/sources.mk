@@ -37,11 +37,18 @@ WEIR_SOURCES = \
 	src/peer/http_send.c \
 	src/peer/http_upload.c \
 	src/peer/rbuf.c \
+	src/peer/redis.c \
+	src/peer/redis_call.c \
+	src/peer/redis_cluster.c \
 	src/peer/redis_conn.c \
 	src/peer/redis_format.c \
 	src/peer/redis_greeting.c \
 	src/peer/redis_link.c \
 	src/peer/redis_replies.c \
+	src/peer/redis_sentinel.c \
+	src/peer/redis_slot.c \
+	src/peer/redis_verdict.c \
+	src/peer/redis_watch.c \
 	src/peer/resolve.c \
 	src/peer/timeouts.c \
 	src/req/req.c \

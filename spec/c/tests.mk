@@ -12,7 +12,9 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_http.c \
 	spec/c/peer/test_http_bodies.c \
 	spec/c/peer/test_http_nginx.c \
+	spec/c/peer/test_redis.c \
 	spec/c/peer/test_redis_link.c \
+	spec/c/peer/test_redis_slot.c \
 	spec/c/peer/test_resolve.c \
 	spec/c/shm/test_counter.c \
 	spec/c/shm/test_counter_processes.c \

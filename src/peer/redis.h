@@ -13,7 +13,7 @@
 #define REDIS_ARGS_MAX 64 /* of a call, without the words that redis_eval adds */
 
 struct redis;
-struct redis_server; /* redis's own */
+struct redis_target; /* redis's own */
 
 /* A Lua script: EVALSHA, and EVAL where the server does not know it. */
 struct redis_script {
@@ -40,11 +40,11 @@ struct redis_call {
     bool args_stay; /* argv, lens and all bytes stay as they are until done: nothing is copied */
 
     /* redis's own, from the sending until done */
-    struct redis_cmd cmd, asking;
+    struct redis_cmd cmd;
     TAILQ_ENTRY(redis_call) link;
     struct deadline deadline;
     struct redis *redis;
-    struct redis_server *server;       /* that was sent to last */
+    struct redis_target *server;       /* that was sent to last */
     const struct redis_script *script; /* NULL: a plain command */
     const char *const *argv;
     const size_t *lens;
