@@ -40,7 +40,8 @@ struct store_ask {
     unsigned n; /* of windows: 1 to COUNTER_WINDOWS_MAX */
     struct store_window w[COUNTER_WINDOWS_MAX];
     struct str identity;
-    int64_t cost;  /* ADMIT: of one request, at least 1; CHARGE: may be negative */
+    int64_t cost;  /* ADMIT: of one request, at least 1; CHARGE: may be negative, or 0: all is done
+                      but the count stays */
     int64_t count; /* ADMIT: of requests, at least 1 */
     int64_t own[COUNTER_WINDOWS_MAX]; /* SHARE: this node's count in each window */
     char node[STORE_NODE_BYTES + 1];  /* SHARE: its name */

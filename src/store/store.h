@@ -11,12 +11,12 @@
 #include "base/str.h"
 #include "ev/op.h"
 #include "shm/counter.h"
+#include "shm/siphash.h"
 #include <sys/queue.h>
 
 struct conf;
 struct counter_table;
 struct loop;
-struct resolver;
 struct stats;
 struct store;  /* a connection's worth of settings with a sync_rate */
 struct stores; /* all of this process */
@@ -26,14 +26,12 @@ struct stores_args {
     const struct conf *conf;
     struct counter_table *counters; /* of sync_rate > 0 */
     struct stats *stats;            /* NULL: no figures are kept */
-    struct resolver *resolver;
-    uint64_t node; /* names this machine's counts among those of others: the region's */
+    struct siphash_key key; /* the region's; names this machine's counts among the others' */
 };
 
 struct stores *stores_new(const struct stores_args *args) __attribute__((returns_nonnull));
 
-/* What waits is cancelled; differences that were not exchanged yet are sent first, if need be with
- * a wait of at most a second. */
+/* Nobody may wait any more. */
 void stores_free(struct stores *s);
 
 /*
@@ -49,38 +47,44 @@ int stores_open(struct stores *s, struct str kind, struct str settings, int64_t 
 /* "redis 127.0.0.1:6379": no secret in it. */
 const char *store_name(const struct store *s);
 
+/* What is counted: all n windows of one identity. */
+struct store_question {
+    struct str identity;
+    const struct counter_window *windows;
+    unsigned n; /* 1 to COUNTER_WINDOWS_MAX */
+    bool sliding;
+};
+
 struct store_group; /* questions that travel as one */
 
-/* One question and its answer, embedded in whoever waits. Zero it first; it may be used again. */
+/* Embedded in whoever waits for an answer. Zero it first; it may be used again. */
 struct store_waiter {
     struct op op; /* done when the answer is there; may be cancelled */
     TAILQ_ENTRY(store_waiter) link;
     struct store_group *group;
     int code; /* 1 admitted or 0 refused (peek: 0); negative: an err_code, the store does not answer
                */
-    struct counter_use use[COUNTER_WINDOWS_MAX]; /* before this question, as of counter.h */
+    struct counter_use use[COUNTER_WINDOWS_MAX]; /* before this question */
+    int64_t counted_before; /* the asker's own: what an earlier call for the same has counted */
 };
 
 /* What admit and peek return when the answer comes later: w->op is pending. */
 enum { STORE_WAIT = -101 };
 
 /*
- * admit as counter_admit, by the store's clock: 1, 0, an err_code (the store is known not to
- * answer), all with w filled in, or STORE_WAIT. cost is at least 1. The strings are copied.
+ * admit as counter_admit, by the store's clock: 1 or 0 with w->use filled in, an err_code (the
+ * store is known not to answer), or STORE_WAIT. cost is at least 1. What q holds is copied.
  */
-int store_admit(struct store *s, struct store_waiter *w, struct str identity,
-                const struct counter_window *windows, unsigned n, bool sliding,
+int store_admit(struct store *s, struct store_waiter *w, const struct store_question *q,
                 int64_t cost) MUST_CHECK;
 
-/* 0 with w filled in, an err_code or STORE_WAIT. */
-int store_peek(struct store *s, struct store_waiter *w, struct str identity,
-               const struct counter_window *windows, unsigned n, bool sliding) MUST_CHECK;
+/* 0 with w->use filled in, an err_code or STORE_WAIT. */
+int store_peek(struct store *s, struct store_waiter *w, const struct store_question *q) MUST_CHECK;
 
 /*
  * Counts without waiting for it. What a store that does not answer misses is lost, but for
- * sync_rate > 0. Forgets refusals that are remembered of the identity when amount is negative.
+ * sync_ms > 0. A negative amount forgets the refusals that are remembered of the identity.
  */
-void store_charge(struct store *s, struct str identity, const struct counter_window *windows,
-                  unsigned n, bool sliding, int64_t amount);
+void store_charge(struct store *s, const struct store_question *q, int64_t amount);
 
 #endif

@@ -1,0 +1,244 @@
+/*
+ * store/share: two nodes that count by themselves and exchange their totals through a
+ * store, which here lies in this process, may be away, and may come back empty.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "ev/loop.h"
+#include "store/share.h"
+#include "store/spans.h"
+
+#define SYNC_MS 20
+
+/* What the store keeps of one identity: the total of each node. */
+static struct {
+    int64_t total[2];
+    bool away;
+} the_store;
+
+struct memory {
+    struct store_backend head;
+    struct store_asks held;
+    struct loop *loop;
+    struct deferred answer;
+};
+
+struct node {
+    struct region region;
+    struct counter_table *table;
+    struct memory *memory;
+    struct channel *channel;
+    struct share *share;
+};
+
+static struct loop *the_loop;
+static struct node the_nodes[2];
+
+static int carry_out(struct store_ask *ask)
+{
+    int me = ask->node[0] - '0';
+
+    if (the_store.away)
+        return ERR_CLOSED;
+    ask->now_ms = clock_now_ms();
+    if (ask->verb == STORE_SHARE) {
+        the_store.total[me] = ask->own[0];
+        ask->used[0] = the_store.total[!me];
+    }
+    return 0;
+}
+
+static void answer(struct deferred *d)
+{
+    struct memory *m = CONTAINER_OF(d, struct memory, answer);
+    struct store_ask *ask;
+
+    while ((ask = TAILQ_FIRST(&m->held))) {
+        TAILQ_REMOVE(&m->held, ask, link);
+        ask->answered(ask, carry_out(ask), "it is away");
+    }
+}
+
+static void take_over(struct store_backend *b, struct store_asks *asks)
+{
+    struct memory *m = CONTAINER_OF(b, struct memory, head);
+
+    TAILQ_CONCAT(&m->held, asks, link);
+    loop_defer(m->loop, &m->answer, answer);
+}
+
+static void free_memory(struct store_backend *b)
+{
+    struct memory *m = CONTAINER_OF(b, struct memory, head);
+
+    answer(&m->answer);
+    loop_undefer(m->loop, &m->answer);
+    free(m);
+}
+
+static void open_node(struct node *n, int number)
+{
+    static const struct store_backend_type TYPE = { .send = take_over, .free = free_memory };
+    static const char *const NAMES[] = { "0000000000000000", "1000000000000000" };
+    char name[64];
+    struct region_options options = {
+        .name = name, .bytes = REGION_MIN_BYTES, .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1
+    };
+    struct channel_args args = { .loop = the_loop, .name = "memory" };
+    struct share_args share = { .loop = the_loop, .node = NAMES[number], .sync_ms = SYNC_MS };
+    struct err e;
+
+    snprintf(name, sizeof name, "share-%d-%d", (int)getpid(), number);
+    assert_int_equal(0, region_open(&n->region, &options, &e));
+    assert_int_equal(0, region_unlink(name, NULL, &e));
+    n->table = counter_open(&n->region);
+    n->memory = xcalloc(1, sizeof *n->memory);
+    n->memory->head.type = &TYPE;
+    n->memory->loop = the_loop;
+    TAILQ_INIT(&n->memory->held);
+    args.backend = &n->memory->head;
+    args.key = share.key = n->region.key;
+    n->channel = channel_new(&args);
+    share.channel = n->channel;
+    share.counters = n->table;
+    n->share = share_new(&share);
+}
+
+static void close_node(struct node *n)
+{
+    share_free(n->share);
+    channel_free(n->channel);
+    counter_close(n->table);
+    region_close(&n->region);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    log_set_level((enum log_level)0);
+    the_store.total[0] = the_store.total[1] = 0;
+    the_store.away = false;
+    the_loop = loop_new();
+    open_node(&the_nodes[0], 0);
+    open_node(&the_nodes[1], 1);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    close_node(&the_nodes[0]);
+    close_node(&the_nodes[1]);
+    loop_free(the_loop);
+    return 0;
+}
+
+/* Several exchanges' worth of time. */
+static void wait_for_exchanges(int count)
+{
+    int64_t until = clock_mono_us_exact() + count * SYNC_MS * 1000;
+
+    while (clock_mono_us_exact() < until) {
+        loop_turn(the_loop, false);
+        usleep(1000);
+    }
+}
+
+static struct counter_use the_use;
+
+/* How many of so many requests the node lets through. */
+static int admit(int node, int requests)
+{
+    static const struct counter_window window = { PERIOD_DAY, 10 };
+    struct store_question q = { STR("somebody"), &window, 1, false };
+    int admitted = 0;
+
+    for (int i = 0; i < requests; i++)
+        admitted += share_admit(the_nodes[node].share, &q, 1, &the_use);
+    return admitted;
+}
+
+static void each_node_learns_what_the_other_has_counted(void **state)
+{
+    (void)state;
+    assert_int_equal(4, admit(0, 4));
+    wait_for_exchanges(4);
+    assert_int_equal(1, admit(1, 1));
+    wait_for_exchanges(4);
+    assert_int_equal(4, the_store.total[0]);
+    assert_int_equal(1, the_store.total[1]);
+    assert_int_equal(5, admit(1, 20));
+    assert_true(the_use.used == 10);
+    wait_for_exchanges(4);
+    /* a node that nobody has asked meanwhile has only its knowledge of then, and asks anew */
+    (void)admit(0, 1);
+    wait_for_exchanges(4);
+    assert_int_equal(0, admit(0, 5));
+}
+
+static void nothing_is_lost_while_the_store_is_away(void **state)
+{
+    (void)state;
+    assert_int_equal(2, admit(0, 2));
+    wait_for_exchanges(3);
+    the_store.away = true;
+    assert_int_equal(3, admit(0, 3));
+    wait_for_exchanges(10);
+    assert_int_equal(2, the_store.total[0]);
+    the_store.away = false;
+    for (int i = 0; i < 100 && the_store.total[0] != 5; i++)
+        wait_for_exchanges(2);
+    assert_int_equal(5, the_store.total[0]);
+}
+
+static void a_store_that_comes_back_empty_is_filled_again(void **state)
+{
+    (void)state;
+    assert_int_equal(6, admit(0, 6));
+    wait_for_exchanges(3);
+    the_store.total[0] = 0;
+    assert_int_equal(1, admit(0, 1));
+    wait_for_exchanges(3);
+    assert_int_equal(7, the_store.total[0]);
+}
+
+static void what_comes_back_is_shared_too(void **state)
+{
+    static const struct counter_window window = { PERIOD_DAY, 10 };
+    struct store_question q = { STR("somebody"), &window, 1, false };
+
+    (void)state;
+    assert_int_equal(10, admit(0, 12));
+    wait_for_exchanges(3);
+    share_charge(the_nodes[0].share, &q, -4);
+    wait_for_exchanges(3);
+    assert_int_equal(6, the_store.total[0]);
+    share_peek(the_nodes[1].share, &q, &the_use);
+    wait_for_exchanges(3);
+    share_peek(the_nodes[1].share, &q, &the_use);
+    assert_true(the_use.used == 6);
+    assert_int_equal(4, admit(1, 10));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(each_node_learns_what_the_other_has_counted, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(nothing_is_lost_while_the_store_is_away, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_store_that_comes_back_empty_is_filled_again, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_comes_back_is_shared_too, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

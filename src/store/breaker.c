@@ -1,0 +1,88 @@
+/*
+ * See breaker.h.
+ */
+#include "store/breaker.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "ev/loop.h"
+#include "shm/stats.h"
+#include <event2/event.h>
+#include <stdlib.h>
+
+/* A store that is back is known to be so within a second. */
+#define FIRST_PAUSE_MS 100
+#define LAST_PAUSE_MS 1000
+
+struct probe {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void on_timer(int fd, short what, void *arg)
+{
+    struct probe *p = arg;
+
+    (void)fd;
+    (void)what;
+    p->fn(p->arg);
+}
+
+void breaker_init(struct breaker *b, struct loop *loop, const char *name,
+                  struct stats_store *figures, void (*probe)(void *arg), void *arg)
+{
+    struct probe *p = xcalloc(1, sizeof *p);
+
+    *p = (struct probe){ probe, arg };
+    *b = (struct breaker){ .name = name, .figures = figures };
+    b->timer = event_new(loop_base(loop), -1, 0, on_timer, p);
+    must(b->timer);
+}
+
+void breaker_fini(struct breaker *b)
+{
+    free(event_get_callback_arg(b->timer));
+    event_free(b->timer);
+}
+
+/* Whether this process is the first of the instance to see the change. */
+static bool is_news(struct breaker *b, uint32_t open)
+{
+    uint32_t was = !open;
+
+    if (!b->figures)
+        return true;
+    if (!__atomic_compare_exchange_n(&b->figures->open, &was, open, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        return false;
+    __atomic_store_n(&b->figures->since_ms, clock_now_ms(), __ATOMIC_RELAXED);
+    return true;
+}
+
+void breaker_good(struct breaker *b)
+{
+    if (!b->open)
+        return;
+    b->open = false;
+    event_del(b->timer);
+    if (is_news(b, 0))
+        log_notice("%s answers again: limits hold", b->name);
+}
+
+void breaker_bad(struct breaker *b, const char *reason)
+{
+    struct timeval tv;
+
+    if (!b->open) {
+        b->open = true;
+        b->pause_ms = FIRST_PAUSE_MS;
+        if (is_news(b, 1))
+            log_warn("%s does not answer: %s; until it does, requests pass or fail as "
+                     "fault_tolerant of their plugins says",
+                     b->name, reason);
+    } else if (b->pause_ms < LAST_PAUSE_MS) {
+        b->pause_ms = b->pause_ms * 2 < LAST_PAUSE_MS ? b->pause_ms * 2 : LAST_PAUSE_MS;
+    }
+    tv = (struct timeval){ b->pause_ms / 1000, (b->pause_ms % 1000) * 1000 };
+    event_add(b->timer, &tv);
+}

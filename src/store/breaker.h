@@ -1,0 +1,33 @@
+/*
+ * Whether a store is asked at all. Open after a failure; then a probe goes
+ * out now and then, and the first good answer closes it. One line in the log
+ * for each change, whichever of the instance's workers sees it first.
+ */
+#ifndef WEIR_STORE_BREAKER_H
+#define WEIR_STORE_BREAKER_H
+
+#include "base/weir.h"
+
+struct event;
+struct stats_store;
+
+struct breaker {
+    bool open;
+    unsigned pause_ms; /* until the next probe */
+    const char *name;
+    struct stats_store *figures; /* NULL: none */
+    struct event *timer;
+};
+
+/* probe(arg) is called while the breaker is open: ask the store, and tell the outcome. */
+void breaker_init(struct breaker *b, struct loop *loop, const char *name,
+                  struct stats_store *figures, void (*probe)(void *arg), void *arg);
+void breaker_fini(struct breaker *b);
+
+/* The store has answered. */
+void breaker_good(struct breaker *b);
+
+/* The store has failed; reason in words. Sets the time of the next probe. */
+void breaker_bad(struct breaker *b, const char *reason);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * From texts, a plugin's or those of weir.conf, to the settings of a Redis.
+ */
+#ifndef WEIR_STORE_SETTINGS_H
+#define WEIR_STORE_SETTINGS_H
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "peer/redis_settings.h"
+
+struct conf;
+
+/*
+ * texts: "name=value", each with a NUL behind it, in the names of a plugin's config.redis; lists
+ * are "host:port,host:port". Where they name no server, all is as weir.conf says: what weir.conf
+ * knows (a password above all) never goes to a server that a plugin names. The texts of out lie in
+ * the arena.
+ */
+int settings_redis(struct redis_settings *out, struct arena *a, struct str texts,
+                   const struct conf *conf, struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * Counting with a sync_rate: requests are decided here, in the memory that all
+ * workers of this machine share, and what the nodes have counted is exchanged
+ * every so often. Each node tells the store its own total, and learns that of
+ * the others: a message that is lost or comes twice does no harm, nothing is
+ * lost while the store is away, and a store that comes back empty is filled
+ * again.
+ */
+#ifndef WEIR_STORE_SHARE_H
+#define WEIR_STORE_SHARE_H
+
+#include "store/channel.h"
+
+struct share;
+
+struct share_args {
+    struct loop *loop;
+    struct channel *channel;
+    struct counter_table *counters;
+    struct siphash_key key;
+    const char *node; /* STORE_NODE_BYTES digits */
+    int64_t sync_ms;
+};
+
+struct share *share_new(const struct share_args *args) __attribute__((returns_nonnull));
+
+/* Before its channel. */
+void share_free(struct share *s);
+
+/* As counter_admit; charge may give back. */
+int share_admit(struct share *s, const struct store_question *q, int64_t cost,
+                struct counter_use *use) MUST_CHECK;
+void share_charge(struct share *s, const struct store_question *q, int64_t amount);
+void share_peek(struct share *s, const struct store_question *q, struct counter_use *use);
+
+#endif

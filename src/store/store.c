@@ -1,0 +1,241 @@
+/*
+ * See store.h. Owns all channels of this process: one for each set of
+ * settings, so that no connection carries what another's credentials or
+ * database are for.
+ */
+#include "store/store.h"
+#include "base/mem.h"
+#include "conf/keys.h"
+#include "ev/loop.h"
+#include "peer/resolve.h"
+#include "shm/siphash.h"
+#include "shm/stats.h"
+#include "store/channel.h"
+#include "store/redis.h"
+#include "store/settings.h"
+#include "store/share.h"
+#include <inttypes.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A channel and what it was made of. */
+struct way {
+    struct way *next;
+    char *key; /* kind and settings, a NUL behind each */
+    size_t key_n;
+    struct arena arena; /* the settings' texts */
+    struct redis_settings redis;
+    struct channel *channel;
+};
+
+struct store {
+    struct store *next;
+    struct way *way;
+    int64_t sync_ms;
+    struct share *share; /* NULL: each question goes to the store */
+};
+
+struct stores {
+    struct stores_args args;
+    struct way *ways;
+    struct store *stores;
+    struct resolver *resolver;
+    char node[STORE_NODE_BYTES + 1];
+};
+
+struct stores *stores_new(const struct stores_args *args)
+{
+    struct stores *s = xcalloc(1, sizeof *s);
+
+    s->args = *args;
+    s->resolver = resolver_new(args->loop);
+    snprintf(s->node, sizeof s->node, "%016" PRIx64, siphash_1_3_128(args->key, STR("node")).h0);
+    return s;
+}
+
+static void free_way(struct way *w)
+{
+    if (w->channel)
+        channel_free(w->channel);
+    arena_fini(&w->arena);
+    free(w->key);
+    free(w);
+}
+
+void stores_free(struct stores *s)
+{
+    for (struct store *st = s->stores, *next; st; st = next) {
+        next = st->next;
+        if (st->share)
+            share_free(st->share);
+        free(st);
+    }
+    for (struct way *w = s->ways, *next; w; w = next) {
+        next = w->next;
+        free_way(w);
+    }
+    resolver_free(s->resolver);
+    free(s);
+}
+
+/* ---- opening ---- */
+
+static int open_backend(struct stores *s, struct way *w, struct str kind, struct str settings,
+                        struct store_backend **backend, const char **name, struct err *e)
+{
+    int rc;
+
+    if (!str_eq(kind, STR("redis")))
+        return err_set(e, ERR_CONFIG, "there is no store of counters named %.*s", STR_ARG(kind));
+    rc = settings_redis(&w->redis, &w->arena, settings, s->args.conf, e);
+    if (rc < 0)
+        return rc;
+    *backend = store_redis_new(s->args.loop, s->resolver, &w->redis);
+    *name = store_redis_name(*backend);
+    return 0;
+}
+
+static int open_way(struct stores *s, struct way *w, struct str kind, struct str settings,
+                    struct err *e)
+{
+    struct channel_args args = { .loop = s->args.loop, .key = s->args.key };
+    int rc = open_backend(s, w, kind, settings, &args.backend, &args.name, e);
+
+    if (rc < 0)
+        return rc;
+    if (s->args.stats) {
+        args.figures = stats_store_claim(s->args.stats, args.name);
+        args.whole = stats_instance(s->args.stats);
+    }
+    w->channel = channel_new(&args);
+    return 0;
+}
+
+static struct way *find_way(struct stores *s, struct str key)
+{
+    for (struct way *w = s->ways; w; w = w->next)
+        if (str_eq(key, (struct str){ w->key, w->key_n }))
+            return w;
+    return NULL;
+}
+
+static int get_way(struct stores *s, struct str kind, struct str settings, struct way **out,
+                   struct err *e)
+{
+    struct buf key = { 0 };
+    struct way *w;
+    int rc;
+
+    must(buf_add(&key, kind.p, kind.n) == 0 && buf_add(&key, "", 1) == 0 &&
+         buf_add(&key, settings.p, settings.n) == 0);
+    *out = find_way(s, (struct str){ key.p, key.n });
+    if (*out) {
+        buf_free(&key);
+        return 0;
+    }
+    w = xcalloc(1, sizeof *w);
+    w->key = key.p;
+    w->key_n = key.n;
+    arena_init(&w->arena, 512);
+    rc = open_way(s, w, kind, settings, e);
+    if (rc < 0) {
+        free_way(w);
+        return rc;
+    }
+    w->next = s->ways;
+    *out = s->ways = w;
+    return 0;
+}
+
+int stores_open(struct stores *s, struct str kind, struct str settings, int64_t sync_ms,
+                struct store **out, struct err *e)
+{
+    struct way *way;
+    struct store *st;
+    int rc = get_way(s, kind, settings, &way, e);
+
+    if (rc < 0)
+        return rc;
+    for (st = s->stores; st; st = st->next)
+        if (st->way == way && st->sync_ms == sync_ms)
+            break;
+    if (!st) {
+        struct share_args share = { s->args.loop, way->channel, s->args.counters,
+                                    s->args.key,  s->node,      sync_ms };
+
+        st = xcalloc(1, sizeof *st);
+        *st = (struct store){ .next = s->stores, .way = way, .sync_ms = sync_ms };
+        st->share = sync_ms > 0 ? share_new(&share) : NULL;
+        s->stores = st;
+    }
+    *out = st;
+    return 0;
+}
+
+const char *store_name(const struct store *s)
+{
+    return channel_name(s->way->channel);
+}
+
+/* ---- questions ---- */
+
+/* A long identity in its bounds: its beginning, which people know it by, and a digest of it all. */
+struct bounded {
+    struct store_question question;
+    char text[STORE_IDENTITY_MAX];
+};
+
+#define DIGEST_BYTES 20
+#define KEPT_BYTES (STORE_IDENTITY_MAX - 2 * DIGEST_BYTES - 1)
+
+static const struct store_question *bound(const struct store_question *q, struct bounded *b)
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+
+    if (LIKELY(q->identity.n <= STORE_IDENTITY_MAX))
+        return q;
+    SHA256((const unsigned char *)q->identity.p, q->identity.n, digest);
+    memcpy(b->text, q->identity.p, KEPT_BYTES);
+    b->text[KEPT_BYTES] = '#';
+    for (size_t i = 0; i < DIGEST_BYTES; i++) {
+        b->text[KEPT_BYTES + 1 + 2 * i] = "0123456789abcdef"[digest[i] >> 4];
+        b->text[KEPT_BYTES + 2 + 2 * i] = "0123456789abcdef"[digest[i] & 15];
+    }
+    b->question = *q;
+    b->question.identity = (struct str){ b->text, STORE_IDENTITY_MAX };
+    return &b->question;
+}
+
+int store_admit(struct store *s, struct store_waiter *w, const struct store_question *q,
+                int64_t cost)
+{
+    struct bounded b;
+
+    q = bound(q, &b);
+    if (!s->share)
+        return channel_admit(s->way->channel, w, q, cost);
+    return share_admit(s->share, q, cost, w->use);
+}
+
+int store_peek(struct store *s, struct store_waiter *w, const struct store_question *q)
+{
+    struct bounded b;
+
+    q = bound(q, &b);
+    if (!s->share)
+        return channel_peek(s->way->channel, w, q);
+    share_peek(s->share, q, w->use);
+    return 0;
+}
+
+void store_charge(struct store *s, const struct store_question *q, int64_t amount)
+{
+    struct bounded b;
+
+    q = bound(q, &b);
+    if (s->share)
+        share_charge(s->share, q, amount);
+    else
+        channel_charge(s->way->channel, q, amount);
+}
