@@ -51,6 +51,7 @@ WEIR_SOURCES = \
 	src/peer/redis_watch.c \
 	src/peer/resolve.c \
 	src/peer/timeouts.c \
+	src/peer/tls.c \
 	src/req/req.c \
 	src/shm/counter.c \
 	src/shm/lock.c \

@@ -15,6 +15,7 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_redis.c \
 	spec/c/peer/test_redis_link.c \
 	spec/c/peer/test_redis_slot.c \
+	spec/c/peer/test_redis_tls.c \
 	spec/c/peer/test_resolve.c \
 	spec/c/shm/test_counter.c \
 	spec/c/shm/test_counter_processes.c \

@@ -1,9 +1,11 @@
 /*
- * See redis_conn.h. Knows names, sockets and time, nothing of Redis.
+ * See redis_conn.h. Knows names, sockets, TLS and time, nothing of Redis.
  */
 #include "peer/redis_conn.h"
 #include "peer/http_conn.h"
+#include "peer/tls.h"
 #include <errno.h>
+#include <event2/event.h>
 
 static void connect_next(struct redis_conn *c, struct err *e);
 
@@ -15,8 +17,52 @@ static void give_up(struct redis_conn *c, const struct err *e)
 
 static void opened(struct redis_conn *c)
 {
+    c->open = true;
     deadline_clear(&c->deadlines, &c->deadline);
     c->on->on_open(c);
+}
+
+static void shake_hands(struct redis_conn *c)
+{
+    struct err e;
+
+    switch (tls_handshake(c->tls, &e)) {
+    case TLS_DONE:
+        http_conn_want_write(c->socket, false);
+        opened(c);
+        if (c->open)
+            redis_conn_read_later(c); /* what came with the handshake */
+        break;
+    case TLS_WANTS_READ:
+        http_conn_want_write(c->socket, false);
+        break;
+    case TLS_WANTS_WRITE:
+        http_conn_want_write(c->socket, true);
+        break;
+    case TLS_FAILED:
+        give_up(c, &e);
+        break;
+    }
+}
+
+/* The socket is connected. */
+static void begin(struct redis_conn *c)
+{
+    const struct redis_settings *s = c->settings;
+    struct err e;
+
+    if (!s->ssl) {
+        opened(c);
+        return;
+    }
+    if (!c->trust)
+        c->trust = tls_trust_get(s->ca_file, s->ssl_verify, &e);
+    if (!c->trust) {
+        give_up(c, &e);
+        return;
+    }
+    c->tls = tls_new(c->trust, c->socket->fd, s->server_name ? s->server_name : c->node->host);
+    shake_hands(c);
 }
 
 static void on_connected(struct http_conn *socket, int error)
@@ -25,7 +71,7 @@ static void on_connected(struct http_conn *socket, int error)
     struct err e;
 
     if (error == 0) {
-        opened(c);
+        begin(c);
         return;
     }
     err_set(&e, ERR_CLOSED, "%s", strerror(error));
@@ -38,14 +84,20 @@ static void on_readable(struct http_conn *socket)
 {
     struct redis_conn *c = socket->owner;
 
-    c->on->on_readable(c);
+    if (c->open)
+        c->on->on_readable(c);
+    else
+        shake_hands(c);
 }
 
 static void on_writable(struct http_conn *socket)
 {
     struct redis_conn *c = socket->owner;
 
-    c->on->on_writable(c);
+    if (c->open)
+        c->on->on_writable(c);
+    else
+        shake_hands(c);
 }
 
 static const struct http_conn_events SOCKET_EVENTS = {
@@ -89,7 +141,7 @@ static void connect_next(struct redis_conn *c, struct err *e)
             err_set(e, ERR_CLOSED, "%s", strerror(errno));
         } else {
             if (!c->socket->connecting)
-                opened(c);
+                begin(c);
             return;
         }
     }
@@ -101,9 +153,10 @@ static void on_expired(struct deadline *d)
     struct redis_conn *c = CONTAINER_OF(d, struct redis_conn, deadline);
     struct err e;
 
-    err_set(&e, ERR_TIMEOUT, "%s",
-            c->socket ? "it does not take the connection in time"
-                      : "its name is not resolved in time");
+    err_set(&e, ERR_TIMEOUT, "%s in time",
+            c->tls      ? "TLS: it does not agree"
+            : c->socket ? "it does not take the connection"
+                        : "its name is not resolved");
     give_up(c, &e);
 }
 
@@ -116,6 +169,7 @@ void redis_conn_init(struct redis_conn *c, struct loop *loop)
 void redis_conn_fini(struct redis_conn *c)
 {
     deadline_queue_fini(&c->deadlines);
+    tls_trust_put(c->trust);
 }
 
 void redis_conn_open(struct redis_conn *c)
@@ -133,21 +187,40 @@ void redis_conn_close(struct redis_conn *c)
 {
     deadline_clear(&c->deadlines, &c->deadline);
     resolver_forget(&c->resolving);
+    tls_free(c->tls);
+    c->tls = NULL;
     if (c->socket)
         http_conn_close(c->socket);
     c->socket = NULL;
+    c->open = false;
 }
 
 ssize_t redis_conn_read(struct redis_conn *c, char *p, size_t n)
 {
-    return http_conn_read(c->socket, p, n);
+    return c->tls ? tls_read(c->tls, p, n) : http_conn_read(c->socket, p, n);
 }
 
 ssize_t redis_conn_write(struct redis_conn *c, const char *p, size_t n)
 {
     struct iovec iov = { .iov_base = (char *)(uintptr_t)p, .iov_len = n };
 
-    return http_conn_write(c->socket, &iov, 1);
+    return c->tls ? tls_write(c->tls, p, n) : http_conn_write(c->socket, &iov, 1);
+}
+
+const char *redis_conn_words(const struct redis_conn *c, int error)
+{
+    return c->tls ? tls_error(c->tls) : strerror(error);
+}
+
+bool redis_conn_has_more(const struct redis_conn *c)
+{
+    return c->tls && tls_has_more(c->tls);
+}
+
+void redis_conn_read_later(struct redis_conn *c)
+{
+    if (redis_conn_has_more(c))
+        event_active(&c->socket->read_event, EV_READ, 0);
 }
 
 void redis_conn_want_write(struct redis_conn *c, bool wanted)

@@ -1,6 +1,6 @@
 /*
  * The bytes to and from one Redis server: the name resolved, its addresses
- * tried one after the other, all within connect_ms. Embedded in its owner, who gets
+ * tried one after the other, TLS agreed, all within connect_ms. Embedded in its owner, who gets
  * its events; used again after each close.
  */
 #ifndef WEIR_PEER_REDIS_CONN_H
@@ -15,6 +15,8 @@
 
 struct redis_conn;
 struct http_conn;
+struct tls;
+struct tls_trust;
 
 struct redis_conn_events {
     void (*on_open)(struct redis_conn *c);
@@ -31,6 +33,9 @@ struct redis_conn {
     const struct redis_settings *settings;
     const struct redis_node *node;
     struct http_conn *socket; /* NULL: closed, or the name is not resolved yet */
+    struct tls *tls;          /* NULL: none, or not begun yet */
+    struct tls_trust *trust;  /* kept from the first connection with TLS on */
+    bool open;
     struct resolve_wait resolving;
     struct resolve_turn turn;
     unsigned address_count;
@@ -53,6 +58,15 @@ void redis_conn_close(struct redis_conn *c);
 /* As recv and send: bytes, or -1 and errno; EAGAIN when nothing can be done now. */
 ssize_t redis_conn_read(struct redis_conn *c, char *p, size_t n) MUST_CHECK;
 ssize_t redis_conn_write(struct redis_conn *c, const char *p, size_t n) MUST_CHECK;
+
+/* Why reading or writing failed; error is errno. */
+const char *redis_conn_words(const struct redis_conn *c, int error);
+
+/* Bytes have come that no event will tell of. */
+bool redis_conn_has_more(const struct redis_conn *c);
+
+/* Tells of them in the next turn. */
+void redis_conn_read_later(struct redis_conn *c);
 
 void redis_conn_want_write(struct redis_conn *c, bool want);
 

@@ -220,6 +220,7 @@ static void on_all_left(struct redis_link *l)
 static void on_write_error(struct redis_link *l, int error)
 {
     unsigned epoch = l->epoch;
+    struct err e;
 
     if (error == EAGAIN || error == EWOULDBLOCK) {
         l->blocked = true;
@@ -227,9 +228,10 @@ static void on_write_error(struct redis_link *l, int error)
         deadline_set(&l->sends, &l->send_deadline);
         return;
     }
+    err_set(&e, ERR_CLOSED, "%s", redis_conn_words(&l->conn, error));
     receive(l); /* it may have said why */
     if (epoch == l->epoch)
-        lose(l, ERR_CLOSED, strerror(error));
+        lose(l, e.code, e.text);
 }
 
 static void write_out(struct redis_link *l)
@@ -355,23 +357,30 @@ static bool take_bytes(struct redis_link *l, const char *p, size_t n)
     return rc == 0;
 }
 
+static void on_nothing_read(struct redis_link *l, ssize_t n, int error)
+{
+    if (n == 0)
+        lose(l, ERR_CLOSED, "the server has closed the connection");
+    else if (error != EAGAIN && error != EWOULDBLOCK)
+        lose(l, ERR_CLOSED, redis_conn_words(&l->conn, error));
+}
+
 static void receive(struct redis_link *l)
 {
     char bytes[READ_BYTES];
-    ssize_t n;
-    int reads = 0;
 
-    do {
-        n = redis_conn_read(&l->conn, bytes, sizeof bytes);
-        if (n == 0) {
-            lose(l, ERR_CLOSED, "the server has closed the connection");
-        } else if (n < 0) {
-            if (errno != EAGAIN && errno != EWOULDBLOCK)
-                lose(l, ERR_CLOSED, strerror(errno));
+    for (int reads = 0; reads < READS_MAX; reads++) {
+        ssize_t n = redis_conn_read(&l->conn, bytes, sizeof bytes);
+
+        if (n <= 0) {
+            on_nothing_read(l, n, errno);
             return;
         }
-    } while (n > 0 && take_bytes(l, bytes, (size_t)n) && n == (ssize_t)sizeof bytes &&
-             ++reads < READS_MAX);
+        if (!take_bytes(l, bytes, (size_t)n) ||
+            (n < (ssize_t)sizeof bytes && !redis_conn_has_more(&l->conn)))
+            return;
+    }
+    redis_conn_read_later(&l->conn);
 }
 
 /* ---- events ---- */
