@@ -22,6 +22,7 @@ WEIR_SOURCES = \
 	src/lua/ffi_dir.c \
 	src/lua/ffi_re.c \
 	src/lua/ffi_req.c \
+	src/lua/ffi_store.c \
 	src/lua/ffi_upstream.c \
 	src/lua/forwarded.c \
 	src/lua/last_call.c \
@@ -82,6 +83,14 @@ WEIR_SOURCES = \
 	src/srv/upgrade.c \
 	src/srv/watchdog.c \
 	src/srv/worker.c \
+	src/store/breaker.c \
+	src/store/channel.c \
+	src/store/redis.c \
+	src/store/refusals.c \
+	src/store/settings.c \
+	src/store/share.c \
+	src/store/spans.c \
+	src/store/store.c \
 	src/wire/cgi.c \
 	src/wire/cgi_head.c \
 	src/wire/fcgi.c \

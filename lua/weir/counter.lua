@@ -4,9 +4,19 @@
 -- by each call, so results are read at once, before anything else may wait.
 
 local weir = require "weir.ffi"
+local wait = require "weir.wait"
 
 local C = weir.C
 local ffi = weir.ffi
+local sv, str = weir.sv, weir.str
+local WAIT = weir.WAIT
+local SLOTS = 8 -- questions of one coroutine at once
+
+local concat = table.concat
+local ipairs, pairs = ipairs, pairs
+local min = math.min
+local sort = table.sort
+local tostring, type = tostring, type
 
 
 local _M = {}
@@ -50,12 +60,76 @@ function _M.windows(list, options)
 end
 
 
--- The store of a plugin's strategy: "local". Returns nil and why not, if there is none.
-function _M.open(strategy)
+-- config.redis -> "name=value\0...". Nodes become "host:port,host:port".
+local function settings_of(redis)
+  local out = {}
+  for name, value in pairs(redis or {}) do
+    if type(value) == "table" then
+      local nodes = {}
+      for i, node in ipairs(value) do
+        nodes[i] = type(node) == "table"
+                   and (node.host or node.ip) .. ":" .. (node.port or 6379) or tostring(node)
+      end
+      value = concat(nodes, ",")
+    end
+    if type(value) ~= "userdata" and type(value) ~= "cdata" then -- a null
+      out[#out + 1] = name .. "=" .. tostring(value) .. "\0"
+    end
+  end
+  sort(out)
+  return concat(out)
+end
+
+
+-- The store of a plugin's strategy: "local" (the memory that all workers of this machine
+-- share), "cluster" or "redis". redis: the config.redis of the plugin; where it names no server
+-- that of weir.conf. sync_rate: seconds between exchanges of what was counted here; without it,
+-- or with 0, each question goes to the store. Returns nil and why not, if there is none.
+function _M.open(strategy, redis, sync_rate)
   if strategy == "local" then
     return LOCAL
   end
-  return nil, "there is no store of counters named " .. tostring(strategy)
+  local settings = strategy == "redis" and settings_of(redis) or ""
+  local store = C.weir_store_open(strategy, #strategy, settings, #settings, sync_rate or 0, sv)
+  if store < 0 then
+    return nil, str(sv[0])
+  end
+  return store
+end
+
+
+local function unanswered(store, code)
+  C.weir_store_name(store, sv)
+  return str(sv[0]) .. " does not answer (" .. ffi.string(C.weir_strerror(code)) .. ")"
+end
+
+
+-- What the question in a slot was answered, now or after a wait.
+local function take(store, slot, windows, code)
+  while code == WAIT do
+    code = C.weir_store_await(slot, windows.n, windows.used, windows.previous, windows.reset_ms)
+    if code == WAIT then
+      wait()
+    end
+  end
+  if code < 0 then
+    return nil, unanswered(store, code)
+  end
+  return code == 1, windows.used, windows.reset_ms
+end
+
+
+local function admit_there(store, identity, windows, cost)
+  return take(store, 0, windows,
+              C.weir_store_admit(store, 0, identity, #identity, windows.n, windows.what,
+                                 windows.limit, windows.sliding, cost, windows.used,
+                                 windows.previous, windows.reset_ms))
+end
+
+
+local function ask_peek(store, slot, identity, windows)
+  return C.weir_store_peek(store, slot, identity, #identity, windows.n, windows.what,
+                           windows.sliding, windows.used, windows.previous, windows.reset_ms)
 end
 
 
@@ -64,7 +138,10 @@ end
 -- milliseconds to each window's end. windows.previous is a third: what was counted in the
 -- whole of the previous window, if they are sliding. They live until the next call.
 -- Where the store does not answer: nil and why. May wait, unless the store is local.
-function _M.admit(_, identity, windows, cost)
+function _M.admit(store, identity, windows, cost)
+  if store ~= LOCAL then
+    return admit_there(store, identity, windows, cost)
+  end
   local used, reset_ms = windows.used, windows.reset_ms
   local granted = C.weir_counter_admit(identity, #identity, windows.n, windows.what,
                                        windows.limit, windows.sliding, cost, used,
@@ -73,18 +150,54 @@ function _M.admit(_, identity, windows, cost)
 end
 
 
--- Counts amount units (which may be negative) whatever the limits are. Never waits.
-function _M.charge(_, identity, windows, amount)
-  C.weir_counter_charge(identity, #identity, windows.n, windows.what, windows.sliding, amount)
+-- Counts amount units (which may be negative) whatever the limits are. Never waits; what a
+-- store that does not answer misses is lost, unless it has a sync_rate.
+function _M.charge(store, identity, windows, amount)
+  if store ~= LOCAL then
+    C.weir_store_charge(store, identity, #identity, windows.n, windows.what, windows.sliding,
+                        amount)
+  else
+    C.weir_counter_charge(identity, #identity, windows.n, windows.what, windows.sliding, amount)
+  end
 end
 
 
 -- Reads: the same arrays as admit, or nil and why. May wait, unless the store is local.
-function _M.peek(_, identity, windows)
-  local used, reset_ms = windows.used, windows.reset_ms
-  C.weir_counter_peek(identity, #identity, windows.n, windows.what, windows.sliding, used,
-                      windows.previous, reset_ms)
-  return used, reset_ms
+function _M.peek(store, identity, windows)
+  if store ~= LOCAL then
+    local good, used, reset_ms = take(store, 0, windows, ask_peek(store, 0, identity, windows))
+    if good == nil then
+      return nil, used -- why not
+    end
+    return used, reset_ms
+  end
+  C.weir_counter_peek(identity, #identity, windows.n, windows.what, windows.sliding, windows.used,
+                      windows.previous, windows.reset_ms)
+  return windows.used, windows.reset_ms
+end
+
+
+-- Reads several identities at once, each with a set of windows of its own: their used, previous
+-- and reset_ms hold the answers. The questions travel together. True, or nil and why not.
+function _M.peek_all(store, identities, sets)
+  local codes, failure = {}, nil
+  for first = 1, #identities, SLOTS do
+    local last = min(first + SLOTS - 1, #identities)
+    for i = first, last do
+      codes[i] = store == LOCAL and _M.peek(store, identities[i], sets[i]) and 0
+                 or ask_peek(store, i - first, identities[i], sets[i])
+    end
+    for i = first, last do -- each of them, whatever becomes of the others
+      local good, why = take(store, i - first, sets[i], codes[i])
+      if good == nil then
+        failure = why
+      end
+    end
+  end
+  if failure then
+    return nil, failure
+  end
+  return true
 end
 
 

@@ -26,6 +26,8 @@ WEIR_C_SPECS = \
 	spec/c/srv/test_listen.c \
 	spec/c/srv/test_pidfile.c \
 	spec/c/srv/test_watchdog.c \
+	spec/c/store/test_channel.c \
+	spec/c/store/test_share.c \
 	spec/c/wire/test_cgi.c \
 	spec/c/wire/test_fcgi.c \
 	spec/c/wire/test_headers.c \

@@ -10,6 +10,7 @@
 #include "ev/loop.h"
 #include "lua/internal.h"
 #include "req/req.h"
+#include "store/store.h"
 #include <lauxlib.h>
 
 #define GENERATION_BITS 40
@@ -26,6 +27,7 @@ struct co {
     struct vm *vm;
     struct op *op; /* while waiting */
     struct req *req;
+    struct store_waiter *waiters; /* made when first needed */
     struct co *next_free;
     struct deferred deferred;
     uint64_t generation;
@@ -198,6 +200,16 @@ void co_wait(struct op *op)
     co->op = op;
     op->arg = token_of(co);
     op->done = on_op_done;
+}
+
+struct store_waiter *co_store_waiter(unsigned i)
+{
+    struct co *co = the_pool.current;
+
+    must(co && i < CO_STORE_WAITERS);
+    if (!co->waiters)
+        co->waiters = xcalloc(CO_STORE_WAITERS, sizeof *co->waiters);
+    return &co->waiters[i];
 }
 
 void co_cancel(struct co *co)

@@ -11,6 +11,7 @@
 #include "ev/op.h"
 
 struct co;
+struct store_waiter;
 struct vm;
 
 /* The running coroutine; NULL outside of Lua. */
@@ -24,6 +25,14 @@ struct req *co_current_req(void);
  * `done` is free. The caller returns WEIR_WAIT to Lua, which yields at once.
  */
 void co_wait(struct op *op);
+
+#define CO_STORE_WAITERS 8
+
+/*
+ * The i-th of the running coroutine's own, zeroed when they are made. It asks up to so many
+ * questions of stores at once, and waits for the answers to all of them before it ends.
+ */
+struct store_waiter *co_store_waiter(unsigned i);
 
 /*
  * Calls the Lua function of registry reference fn_ref, in a coroutine of its

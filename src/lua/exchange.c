@@ -440,7 +440,9 @@ void exchange_accept(struct req *req)
     for (unsigned i = 0; i < from->n; i++) {
         const struct header *field = &from->v[i];
 
-        if (hop_is_fixed(field->name) || (names_fields && hop_is_named(from, field->name)) ||
+        /* the length is a number of its own */
+        if (str_eq_nocase(field->name, STR("Content-Length")) || hop_is_fixed(field->name) ||
+            (names_fields && hop_is_named(from, field->name)) ||
             is_taken(&req->resp_headers, own, field->name))
             continue;
         headers_add(&req->resp_headers, &req->arena, field->name, field->value);

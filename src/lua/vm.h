@@ -17,6 +17,7 @@ struct vm_args {
     struct loop *loop; /* NULL for commands: nothing may wait then */
     const struct conf *conf;
     struct counter_table *counters; /* NULL for commands */
+    struct stores *stores;          /* NULL for commands */
     unsigned worker_id;             /* 0 for commands */
 };
 

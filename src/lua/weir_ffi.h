@@ -177,6 +177,25 @@ void weir_counter_charge(const char *id, size_t n, int count, const int64_t *wha
 void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what, int sliding,
                        double *used, double *previous, int64_t *reset_ms);
 
+/*
+ * Stores of counters elsewhere. open: a number for the calls below, or an error, and out says why;
+ * kind and settings as stores_open of store/store.h. admit and peek: as above; WEIR_WAIT: the
+ * answer comes later; below: the store does not answer. slot: 0 to 7, of the questions that this
+ * coroutine asks at once; await gives WEIR_WAIT as long as there is no answer in it (yield, and
+ * call it again), then what the call would have returned. Each slot must be awaited.
+ */
+int weir_store_open(const char *kind, size_t kind_n, const char *settings, size_t n, double sync_s,
+                    weir_str *out);
+void weir_store_name(int store, weir_str *out);
+int weir_store_admit(int store, int slot, const char *id, size_t n, int count, const int64_t *what,
+                     const double *limit, int sliding, int64_t cost, double *used, double *previous,
+                     int64_t *reset_ms);
+int weir_store_peek(int store, int slot, const char *id, size_t n, int count, const int64_t *what,
+                    int sliding, double *used, double *previous, int64_t *reset_ms);
+int weir_store_await(int slot, int count, double *used, double *previous, int64_t *reset_ms);
+void weir_store_charge(int store, const char *id, size_t n, int count, const int64_t *what,
+                       int sliding, int64_t amount);
+
 /* ---- time, log, configuration ---- */
 
 double weir_now(void);          /* seconds since the epoch, with milliseconds, as of this turn */

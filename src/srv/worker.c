@@ -15,6 +15,7 @@
 #include "srv/notify.h"
 #include "srv/shared.h"
 #include "srv/watchdog.h"
+#include "store/store.h"
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 struct worker {
     const struct worker_args *args;
     struct loop *loop;
+    struct stores *stores;
     struct vm *vm;
     struct fcgi_server server;
     struct event **accepts; /* one for each listener */
@@ -159,6 +161,18 @@ static void free_events(struct worker *w)
     free(w->accepts);
 }
 
+static struct stores *open_stores(struct worker *w)
+{
+    const struct shared *shared = w->args->shared;
+    const struct stores_args args = { .loop = w->loop,
+                                      .conf = w->args->conf,
+                                      .counters = shared->counters,
+                                      .stats = shared->stats,
+                                      .key = shared->region.key };
+
+    return stores_new(&args);
+}
+
 static int open_worker(struct worker *w, struct err *e)
 {
     const struct worker_args *args = w->args;
@@ -175,11 +189,11 @@ static int open_worker(struct worker *w, struct err *e)
     stats_beat(w->stats, clock_mono_ms());
     w->loop = vm_args.loop = loop_new();
     rc = accesslog_open(w->loop, args->conf->access_log, e);
-    if (rc == 0)
-        exchange_init(w->loop, args->conf);
-    if (rc == 0)
-        rc = vm_open(&w->vm, &vm_args, e);
-    return rc;
+    if (rc < 0)
+        return rc;
+    exchange_init(w->loop, args->conf);
+    w->stores = vm_args.stores = open_stores(w);
+    return vm_open(&w->vm, &vm_args, e);
 }
 
 /*
@@ -193,6 +207,7 @@ static void close_worker(struct worker *w)
     free_events(w);
     fcgi_server_fini(&w->server);
     exchange_fini();
+    stores_free(w->stores);
     vm_close(w->vm);
     accesslog_close();
     loop_free(w->loop);
