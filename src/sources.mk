@@ -29,6 +29,7 @@ WEIR_SOURCES = \
 	src/lua/searcher.c \
 	src/lua/vm.c \
 	src/peer/addr.c \
+	src/peer/errands.c \
 	src/peer/http.c \
 	src/peer/http_conn.c \
 	src/peer/http_connect.c \
@@ -51,6 +52,7 @@ WEIR_SOURCES = \
 	src/peer/redis_verdict.c \
 	src/peer/redis_watch.c \
 	src/peer/resolve.c \
+	src/peer/sqlite.c \
 	src/peer/timeouts.c \
 	src/peer/tls.c \
 	src/req/req.c \
@@ -90,6 +92,9 @@ WEIR_SOURCES = \
 	src/store/settings.c \
 	src/store/share.c \
 	src/store/spans.c \
+	src/store/sqlite.c \
+	src/store/sqlite_migrations.c \
+	src/store/sqlite_tally.c \
 	src/store/store.c \
 	src/wire/cgi.c \
 	src/wire/cgi_head.c \

@@ -9,6 +9,7 @@ WEIR_C_SPECS = \
 	spec/c/ev/test_loop.c \
 	spec/c/lua/test_exchange.c \
 	spec/c/lua/test_forwarded.c \
+	spec/c/peer/test_errands.c \
 	spec/c/peer/test_http.c \
 	spec/c/peer/test_http_bodies.c \
 	spec/c/peer/test_http_nginx.c \
@@ -28,6 +29,8 @@ WEIR_C_SPECS = \
 	spec/c/srv/test_watchdog.c \
 	spec/c/store/test_channel.c \
 	spec/c/store/test_share.c \
+	spec/c/store/test_sqlite.c \
+	spec/c/store/test_sqlite_faults.c \
 	spec/c/wire/test_cgi.c \
 	spec/c/wire/test_fcgi.c \
 	spec/c/wire/test_headers.c \

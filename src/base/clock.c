@@ -4,7 +4,8 @@
 #include "base/clock.h"
 #include <time.h>
 
-static struct {
+/* Each thread has turns of its own. */
+static _Thread_local struct {
     bool fresh;
     int64_t now_us, mono_us;
 } the_clock;

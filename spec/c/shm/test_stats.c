@@ -156,6 +156,8 @@ static void many_claim_at_once(void **state)
     assert_int_equal(stats_instance(s)->requests_past, 5 * 7 * ARRAY_LEN(pids));
 }
 
+#define CLAIMANTS 4
+
 static unsigned stores(void)
 {
     unsigned at = 0, n = 0;
@@ -215,12 +217,15 @@ static void more_stores_than_lines_have_none(void **state)
     assert_true(stats_store_claim(s, name) == last);
 }
 
-/* Claims all lines' worth of names and counts in each. */
+/* Claims all lines' worth of names and counts in each, all processes at the same moment. */
 static int claim_all(void *arg)
 {
+    unsigned *ready = arg;
     char name[20];
 
-    (void)arg;
+    __atomic_fetch_add(ready, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(ready, __ATOMIC_SEQ_CST) < CLAIMANTS)
+        ;
     for (int i = 0; i < STATS_STORES_MAX; i++) {
         struct stats_store *row;
 
@@ -235,13 +240,13 @@ static int claim_all(void *arg)
 
 static void processes_agree_on_the_stores_lines(void **state)
 {
-    pid_t pids[8];
-    unsigned at = 0;
+    pid_t pids[CLAIMANTS];
+    unsigned at = 0, *ready = spec_share(sizeof *ready);
     const struct stats_store *row;
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(pids); i++)
-        pids[i] = spec_fork(claim_all, NULL);
+        pids[i] = spec_fork(claim_all, ready);
     for (size_t i = 0; i < ARRAY_LEN(pids); i++)
         assert_int_equal(spec_wait(pids[i]), 0);
     assert_int_equal(stores(), STATS_STORES_MAX);
