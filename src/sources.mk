@@ -38,6 +38,9 @@ WEIR_SOURCES = \
 	src/peer/http_receive.c \
 	src/peer/http_send.c \
 	src/peer/http_upload.c \
+	src/peer/pg.c \
+	src/peer/pg_dial.c \
+	src/peer/pg_params.c \
 	src/peer/rbuf.c \
 	src/peer/redis.c \
 	src/peer/redis_call.c \

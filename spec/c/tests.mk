@@ -13,6 +13,7 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_http.c \
 	spec/c/peer/test_http_bodies.c \
 	spec/c/peer/test_http_nginx.c \
+	spec/c/peer/test_pg.c \
 	spec/c/peer/test_redis.c \
 	spec/c/peer/test_redis_link.c \
 	spec/c/peer/test_redis_slot.c \
