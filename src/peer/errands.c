@@ -2,6 +2,7 @@
  * See errands.h. The lists and states are under the mutex; an eventfd wakes the
  * loop. All signals are blocked in the thread: they are the loop's.
  */
+#define _GNU_SOURCE /* pthread_timedjoin_np */
 #include "peer/errands.h"
 #include "base/clock.h"
 #include "base/mem.h"
