@@ -4,6 +4,7 @@
  * counts what comes back. Speaks FastCGI by itself, so that it is also a peer
  * that shares no code with weir. Stops by itself.
  */
+#define _GNU_SOURCE /* memmem */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fastcgi.h>
@@ -33,7 +34,7 @@ struct conn {
 static struct options {
     const char *path, *uri, *addr, *dump;
     int port, conns, keep, role, seconds;
-    long requests;
+    long requests, clients;
 } opt = {
     .conns = 64,
     .role = FCGI_RESPONDER,
@@ -50,6 +51,7 @@ static struct {
 static int epoll_fd;
 static char request[8192];
 static size_t request_n;
+static char *address; /* of the client, in request, when there are many */
 
 static int64_t now_us(void)
 {
@@ -154,6 +156,20 @@ static int dial(void)
     return fd;
 }
 
+/* The next of many clients; what is still being sent of another one's request changes with it. */
+static void next_client(void)
+{
+    static const int DIGITS[] = { 13, 12, 9, 8, 5, 4 }; /* in 10.100.100.100 */
+    static long at;
+    long n = at++;
+
+    if (!address)
+        return;
+    n %= opt.clients;
+    for (size_t i = 0; i < sizeof DIGITS / sizeof *DIGITS; i++, n /= 10)
+        address[DIGITS[i]] = (char)('0' + n % 10);
+}
+
 static void begin(struct conn *c)
 {
     struct epoll_event ev = { .events = EPOLLIN, .data.ptr = c };
@@ -172,6 +188,7 @@ static void begin(struct conn *c)
         }
         epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &ev);
     }
+    next_client();
     n = send(c->fd, request, request_n, MSG_NOSIGNAL);
     if (n != (ssize_t)request_n)
         count.failed++;
@@ -297,6 +314,7 @@ static void usage(void)
     fprintf(stderr,
             "usage: fcgiload -s SOCKET | -p PORT [-c in flight] [-n requests] [-d seconds] [-k]\n"
             "                [-r 1 responder | 2 authorizer] [-u uri] [-a remote address]\n"
+            "                [-A how many remote addresses, in turn]\n"
             "                [-o file: the first answer's FCGI_STDOUT]\n");
     exit(2);
 }
@@ -307,7 +325,7 @@ int main(int argc, char **argv)
     double took_s;
     int o;
 
-    while ((o = getopt(argc, argv, "s:p:c:n:d:kr:u:a:o:")) != -1) {
+    while ((o = getopt(argc, argv, "s:p:c:n:d:kr:u:a:A:o:")) != -1) {
         switch (o) {
         case 's':
             opt.path = optarg;
@@ -336,6 +354,10 @@ int main(int argc, char **argv)
         case 'a':
             opt.addr = optarg;
             break;
+        case 'A':
+            opt.clients = atol(optarg);
+            opt.addr = "10.100.100.100";
+            break;
         case 'o':
             opt.dump = optarg;
             break;
@@ -346,6 +368,8 @@ int main(int argc, char **argv)
     if ((!opt.path && !opt.port) || opt.conns < 1)
         usage();
     make_request();
+    if (opt.clients)
+        address = memmem(request, request_n, opt.addr, strlen(opt.addr));
     began_us = now_us();
     run();
     took_s = (double)(now_us() - began_us) / 1e6;
