@@ -28,6 +28,14 @@ static const char *copy(struct arena *a, const char *text)
     return text && *text ? arena_str(a, str_from(text)).p : NULL;
 }
 
+static void take_text(const char **out, struct arena *a, struct str texts, const char *name)
+{
+    const char *text = get(texts, name);
+
+    if (text)
+        *out = copy(a, text);
+}
+
 static int64_t number(struct str texts, const char *name, int64_t otherwise)
 {
     const char *text = get(texts, name);
@@ -35,11 +43,11 @@ static int64_t number(struct str texts, const char *name, int64_t otherwise)
     return text ? strtoll(text, NULL, 10) : otherwise;
 }
 
-static bool is_true(struct str texts, const char *name)
+static bool is_true(struct str texts, const char *name, bool otherwise)
 {
     const char *text = get(texts, name);
 
-    return text && strcmp(text, "true") == 0;
+    return text ? strcmp(text, "true") == 0 : otherwise;
 }
 
 /* "host:port", "[v6]:port", a host alone, or "unix:/path". */
@@ -112,27 +120,38 @@ static const char *ca_file(const struct conf *conf)
     return strcmp(path, "system") == 0 ? NULL : path;
 }
 
+/* Kong's defaults. */
+static void set_defaults(struct redis_settings *s)
+{
+    s->server.port = DEFAULT_PORT;
+    s->connect_ms = s->send_ms = s->read_ms = DEFAULT_TIMEOUT_MS;
+    s->sentinel_role = REDIS_ROLE_MASTER;
+    s->cluster_max_redirections = 5;
+}
+
+/* What the texts say goes before what s holds. */
 static int from_texts(struct redis_settings *s, struct arena *a, struct str t, struct err *e)
 {
-    int64_t timeout_ms = number(t, "timeout", DEFAULT_TIMEOUT_MS);
     int rc;
 
-    s->server.host = copy(a, get(t, "host"));
-    s->server.port = (unsigned)number(t, "port", DEFAULT_PORT);
-    s->username = copy(a, get(t, "username"));
-    s->password = copy(a, get(t, "password"));
-    s->database = (unsigned)number(t, "database", 0);
-    s->connect_ms = number(t, "connect_timeout", timeout_ms);
-    s->send_ms = number(t, "send_timeout", timeout_ms);
-    s->read_ms = number(t, "read_timeout", timeout_ms);
-    s->ssl = is_true(t, "ssl");
-    s->ssl_verify = is_true(t, "ssl_verify");
-    s->server_name = copy(a, get(t, "server_name"));
-    s->sentinel_master = copy(a, get(t, "sentinel_master"));
-    s->sentinel_role = to_role(get(t, "sentinel_role"));
-    s->sentinel_username = copy(a, get(t, "sentinel_username"));
-    s->sentinel_password = copy(a, get(t, "sentinel_password"));
-    s->cluster_max_redirections = (unsigned)number(t, "cluster_max_redirections", 5);
+    take_text(&s->server.host, a, t, "host");
+    s->server.port = (unsigned)number(t, "port", s->server.port);
+    take_text(&s->username, a, t, "username");
+    take_text(&s->password, a, t, "password");
+    s->database = (unsigned)number(t, "database", s->database);
+    s->connect_ms = number(t, "connect_timeout", number(t, "timeout", s->connect_ms));
+    s->send_ms = number(t, "send_timeout", number(t, "timeout", s->send_ms));
+    s->read_ms = number(t, "read_timeout", number(t, "timeout", s->read_ms));
+    s->ssl = is_true(t, "ssl", s->ssl);
+    s->ssl_verify = is_true(t, "ssl_verify", s->ssl_verify);
+    take_text(&s->server_name, a, t, "server_name");
+    take_text(&s->sentinel_master, a, t, "sentinel_master");
+    if (get(t, "sentinel_role"))
+        s->sentinel_role = to_role(get(t, "sentinel_role"));
+    take_text(&s->sentinel_username, a, t, "sentinel_username");
+    take_text(&s->sentinel_password, a, t, "sentinel_password");
+    s->cluster_max_redirections =
+        (unsigned)number(t, "cluster_max_redirections", s->cluster_max_redirections);
     rc = split_nodes(s->sentinels, &s->sentinel_count, a, get(t, "sentinel_nodes"), e);
     if (rc == 0)
         rc = split_nodes(s->cluster, &s->cluster_count, a, get(t, "cluster_nodes"), e);
@@ -192,9 +211,14 @@ int settings_redis(struct redis_settings *out, struct arena *a, struct str texts
 {
     bool names_one =
         get(texts, "host") || get(texts, "sentinel_master") || get(texts, "cluster_nodes");
-    int rc;
+    int rc = 0;
 
     *out = (struct redis_settings){ .ca_file = ca_file(conf) };
-    rc = names_one ? from_texts(out, a, texts, e) : from_conf(out, a, conf, e);
+    if (names_one)
+        set_defaults(out);
+    else
+        rc = from_conf(out, a, conf, e);
+    if (rc == 0)
+        rc = from_texts(out, a, texts, e);
     return rc == 0 ? choose_target(out, e) : rc;
 }

@@ -13,9 +13,10 @@ struct conf;
 
 /*
  * texts: "name=value", each with a NUL behind it, in the names of a plugin's config.redis; lists
- * are "host:port,host:port". Where they name no server, all is as weir.conf says: what weir.conf
- * knows (a password above all) never goes to a server that a plugin names. The texts of out lie in
- * the arena.
+ * are "host:port,host:port". Where they name no server, it is weir.conf's, and what else they hold
+ * goes before its keys. Where they name one, weir.conf says nothing of it: what it knows (a
+ * password above all) never goes to a server that a plugin names. The texts of out lie in the
+ * arena.
  */
 int settings_redis(struct redis_settings *out, struct arena *a, struct str texts,
                    const struct conf *conf, struct err *e) MUST_CHECK;

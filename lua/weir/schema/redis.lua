@@ -1,7 +1,8 @@
 -- The record that says where a plugin's Redis is, one description for all plugins:
 -- Kong's shared record and that of its larger plugins in one, without the tokens of
--- clouds. No field has a default here: what is missing is weir.conf's redis_*,
--- whose defaults are Kong's. Beside it the flat redis_* names of older configs.
+-- clouds. No field has a default here: what is missing is filled in where the
+-- store is opened, from weir.conf's redis_* if the record names no server of its
+-- own. Beside it the flat redis_* names of older configs.
 
 local net = require("weir.schema.net")
 local site = require("weir.schema.site")
@@ -142,7 +143,7 @@ local function record(defaults)
       { mutually_required = { "sentinel_master", "sentinel_role", "sentinel_nodes" } },
       { mutually_exclusive = { "sentinel_master", "cluster_nodes" } },
     },
-    description = "The Redis server; what is left out is as weir.conf's redis_* say.",
+    description = "The Redis server; without one it is that of weir.conf's redis_*.",
   }
 end
 
