@@ -189,7 +189,10 @@ static int put(struct tally *t, enum statement which, const struct store_ask *a,
     return run(t, which);
 }
 
-/* The sum of all nodes stays from 0 to the bound of counts, though this row may fall below. */
+/*
+ * The sum of all nodes stays from 0 to the bound of counts, though this row may fall below. What is
+ * asked to add 0 writes all the same: it finds out whether the disk takes it.
+ */
 static int charge(struct tally *t, const struct store_ask *a, int64_t amount)
 {
     int rc = SQLITE_OK;
@@ -201,7 +204,7 @@ static int charge(struct tally *t, const struct store_ask *a, int64_t amount)
             change = COUNTER_COUNT_MAX - a->used[i];
         if (change < -a->used[i])
             change = -a->used[i];
-        if (change != 0 && !is_again(a, i))
+        if ((change != 0 || amount == 0) && !is_again(a, i))
             rc = put(t, ADD, a, i, change);
     }
     return rc;

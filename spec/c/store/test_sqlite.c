@@ -235,6 +235,14 @@ static int64_t count_rows(void)
     return n;
 }
 
+static void to_add_nothing_writes_all_the_same(void **state)
+{
+    (void)state;
+    charge("a", PERIOD_YEAR, 0);
+    assert_int_equal(count_rows(), 1);
+    assert_int_equal(peek("a", PERIOD_YEAR), 0);
+}
+
 static void rows_end_with_their_windows(void **state)
 {
     static struct question all[50];
@@ -349,6 +357,7 @@ int main(void)
         TEST(sliding_windows_remember_the_one_before),
         TEST(a_window_that_is_not_now_is_stale),
         TEST(nodes_share_their_own_counts),
+        TEST(to_add_nothing_writes_all_the_same),
         TEST(rows_end_with_their_windows),
         TEST(processes_are_exact_together),
     };
