@@ -79,7 +79,7 @@ local function prepare_limit(name, periods, at)
     full[i - 1] = ceil(window.limit)
   end
   return {
-    name = name, at = at, n = #list, full = full, shown = shown,
+    name = name, at = at, n = #list, full = full, shown = shown, list = list,
     windows = counter.windows(list),
     suffix = ":" .. name,
     service_header = "X-RateLimit-Remaining-" .. name,
@@ -107,9 +107,11 @@ local function prepare(conf)
       shown[#shown + 1] = window
     end
   end
-  local by = conf.limit_by or "ip"
+  local by, policy = conf.limit_by or "ip", conf.policy or "local"
   local own = {
-    store = limiting.open(conf.policy or "local", conf.redis),
+    store = limiting.open(policy, conf.redis),
+    asks_together = policy ~= "local" and #limits > 1,
+    free_sets = {},
     limits = limits,
     by_name = by_name,
     shown = shown,
@@ -150,6 +152,39 @@ local function peek_from(own, state, i)
   end
   keep(state, limit, used, reset_ms)
   return peek_from(own, state, i + 1)
+end
+
+
+-- A set of windows for each limit, to be given back to own.free_sets: the answers lie in them
+-- while others are waited for, so that nobody else may use them meanwhile.
+local function take_sets(own)
+  local n = #own.free_sets
+  local sets = own.free_sets[n]
+  own.free_sets[n] = nil
+  if not sets then
+    sets = {}
+    for i, limit in ipairs(own.limits) do
+      sets[i] = counter.windows(limit.list)
+    end
+  end
+  return sets
+end
+
+
+-- The same of all limits, in one turn of questions.
+local function peek_together(own, state)
+  local sets, identities = take_sets(own), {}
+  for i, limit in ipairs(own.limits) do
+    identities[i] = state.identity .. limit.suffix
+  end
+  local known = counter.peek_all(own.store, identities, sets)
+  if known then
+    for i, limit in ipairs(own.limits) do
+      keep(state, limit, sets[i].used, sets[i].reset_ms)
+    end
+  end
+  own.free_sets[#own.free_sets + 1] = sets
+  return known == true
 end
 
 
@@ -212,7 +247,11 @@ function ResponseRateLimiting:access(conf)
   local state = { identifier = identifier, identity = own.prefix .. identifier, used = {},
                   reset_ms = own.draft and {} }
   kong.ctx.plugin.state = state -- luacheck: ignore 122
-  state.known = peek_from(own, state, 1)
+  if own.asks_together then
+    state.known = peek_together(own, state)
+  else
+    state.known = peek_from(own, state, 1)
+  end
   tell_service(wait.ctx.req, own.limits, state, 1)
   if not state.known then
     return limiting.fail(conf)

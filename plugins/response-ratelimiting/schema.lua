@@ -2,9 +2,13 @@
 -- stand, are Kong's; this is only a description, the checker is weir.schema.
 
 local messages = require "weir.schema.messages"
+local redis = require "weir.schema.redis"
 local schema = require "weir.schema"
+local site = require "weir.schema.site"
 local typedefs = require "weir.schema.typedefs"
 local types = require "weir.schema.types"
+
+local NAME = "response-ratelimiting"
 
 local PERIODS = { "second", "minute", "hour", "day", "month", "year" }
 
@@ -99,11 +103,12 @@ end
 
 
 return {
-  name = "response-ratelimiting",
+  name = NAME,
   fields = {
     { protocols = typedefs.protocols_http },
     { config = {
       type = "record",
+      shorthand_fields = redis.aliases(NAME),
       fields = {
         { limits = {
           type = "map", required = true, len_min = 1, custom_validator = check_limits,
@@ -120,14 +125,16 @@ return {
             .. "by the client's address.",
         } },
         { policy = {
-          type = "string", default = "local", one_of = { "local" },
+          type = "string", default = "local", one_of = site.strategies(),
           description = "Where counters are: local keeps them in the memory that all workers "
-            .. "of this machine share.",
+            .. "of this machine share, cluster in the database of weir.conf, redis in Redis.",
         } },
         { fault_tolerant = {
           type = "boolean", required = true, default = true,
-          description = "Whether requests pass while counters cannot be reached.",
+          description = "Whether requests pass while counters cannot be reached. Those of the "
+            .. "policy local always can.",
         } },
+        { redis = redis.record },
         { block_on_first_violation = {
           type = "boolean", required = true, default = false,
           description = "Whether a request is rejected before it reaches the service when one of "
@@ -149,4 +156,5 @@ return {
       },
     } },
   },
+  entity_checks = redis.require_target({}, "policy"),
 }

@@ -101,8 +101,25 @@ describe("response-ratelimiting: schema", function()
     local limits = { video = { minute = 5 } }
     assert.equal("expected one of: consumer, credential, ip",
                  refused({ limits = limits, limit_by = "service" }).config.limit_by)
-    assert.matches("^expected one of: local", refused({ limits = limits, policy = "moon" })
-      .config.policy)
+    assert.equal("expected one of: local, cluster, redis",
+                 refused({ limits = limits, policy = "moon" }).config.policy)
+  end)
+
+  it("wants a Redis for the policy redis", function()
+    local limits = { video = { minute = 5 } }
+    local errors = refused({ limits = limits, policy = "redis" })
+    assert.same({ redis = { host = "required field missing" } }, errors.config)
+    assert.same({ "failed conditional validation given value of field 'config.policy'" },
+                errors["@entity"])
+    local entity = accept({ limits = limits, policy = "redis", redis = { host = "a", port = 1 } })
+    assert.equal(1, entity.config.redis.port)
+    entity = accept({ limits = limits, policy = "redis", redis_host = "a", redis_database = 2 })
+    assert.equal("a", entity.config.redis.host)
+    assert.equal(2, entity.config.redis.database)
+    assert.equal("both deprecated and new field are used but their values mismatch: "
+                 .. "redis_host = a vs redis.host = b",
+                 refused({ limits = limits, redis_host = "a", redis = { host = "b" } })
+                   .config.redis_host)
   end)
 
   it("knows no other field", function()
