@@ -15,7 +15,9 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_http_nginx.c \
 	spec/c/peer/test_pg.c \
 	spec/c/peer/test_redis.c \
+	spec/c/peer/test_redis_cluster.c \
 	spec/c/peer/test_redis_link.c \
+	spec/c/peer/test_redis_sentinel.c \
 	spec/c/peer/test_redis_slot.c \
 	spec/c/peer/test_redis_tls.c \
 	spec/c/peer/test_resolve.c \
