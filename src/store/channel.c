@@ -496,6 +496,8 @@ void channel_charge(struct channel *c, const struct store_question *q, int64_t a
     COUNT(c, asked, 1);
     if (amount < 0)
         refusals_forget(c->refusals, &name.who);
+    else
+        refusals_count(c->refusals, &name.who, q, amount, channel_now_ms(c));
     if (c->breaker.open)
         COUNT(c, failed, 1);
     else

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "store/backend.h"
 #include "store/spans.h"
+#include "store/store.h"
 #include <stdlib.h>
 
 #define SETS 1024
@@ -135,6 +136,29 @@ bool refusals_hold(struct refusals *r, const struct siphash_sum *who,
         use[i].reset_ms = p->w[i].end_ms - now_ms;
     }
     return true;
+}
+
+static void count(struct refusal *p, const struct store_question *q, int64_t amount, int64_t now_ms)
+{
+    for (unsigned i = 0; i < p->n; i++) {
+        for (unsigned k = 0; k < q->n; k++) {
+            if (q->windows[k].what != p->w[i].what)
+                continue;
+            roll(&p->w[i], p->sliding, now_ms);
+            p->w[i].current += (double)amount;
+            break;
+        }
+    }
+}
+
+void refusals_count(struct refusals *r, const struct siphash_sum *who,
+                    const struct store_question *q, int64_t amount, int64_t now_ms)
+{
+    struct refusal *set = *set_of(r, who);
+
+    for (int i = 0; set && i < WAYS; i++)
+        if (now_ms < set[i].until_ms && same(&set[i].who, who) && set[i].sliding == q->sliding)
+            count(&set[i], q, amount, now_ms);
 }
 
 void refusals_forget(struct refusals *r, const struct siphash_sum *who)

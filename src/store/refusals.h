@@ -12,6 +12,7 @@
 
 struct refusals;
 struct store_ask;
+struct store_question;
 
 struct refusals *refusals_new(void) __attribute__((returns_nonnull));
 void refusals_free(struct refusals *r);
@@ -26,6 +27,10 @@ void refusals_add(struct refusals *r, const struct siphash_sum *who, const struc
 /* Whether the question is refused still; then use (of the question's n windows) is filled in. */
 bool refusals_hold(struct refusals *r, const struct siphash_sum *who,
                    const struct siphash_sum *what, int64_t now_ms, struct counter_use *use);
+
+/* What is charged to a refused identity counts in what refusals_hold tells of it. */
+void refusals_count(struct refusals *r, const struct siphash_sum *who,
+                    const struct store_question *q, int64_t amount, int64_t now_ms);
 
 /* Forgets an identity, or, with NULL, all. */
 void refusals_forget(struct refusals *r, const struct siphash_sum *who);

@@ -204,6 +204,23 @@ static void remembers_a_refusal_until_units_come_back(void **state)
     assert_true(w[0].use[0].used == 2);
 }
 
+static void tells_the_refused_what_they_are_charged(void **state)
+{
+    struct store_waiter w[4] = { 0 };
+    struct store_question q = ask_about("one", 2);
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(STORE_WAIT, admit(&w[i], "one"));
+    turn();
+    channel_charge(the_channel, &q, 2);
+    assert_int_equal(0, admit(&w[0], "one"));
+    assert_true(w[0].use[0].used == 5);
+    assert_true(w[0].use[1].used == 5);
+    turn();
+    assert_int_equal(2, the_memory->asks);
+}
+
 static void goes_by_the_clock_of_the_store(void **state)
 {
     struct store_waiter w = { 0 };
@@ -297,6 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(merges_equal_questions_of_a_turn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tells_the_refused_what_they_are_charged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(remembers_a_refusal_until_units_come_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(goes_by_the_clock_of_the_store, set_up, tear_down),
