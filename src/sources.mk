@@ -90,6 +90,10 @@ WEIR_SOURCES = \
 	src/srv/worker.c \
 	src/store/breaker.c \
 	src/store/channel.c \
+	src/store/migrations.c \
+	src/store/pg.c \
+	src/store/pg_migrations.c \
+	src/store/pg_settings.c \
 	src/store/redis.c \
 	src/store/refusals.c \
 	src/store/settings.c \

@@ -34,9 +34,6 @@ struct migrations {
 extern const struct migrations MIGRATIONS_PG;     /* pg_migrations.c */
 extern const struct migrations MIGRATIONS_SQLITE; /* sqlite_migrations.c */
 
-/* Those of the key database; NULL when it is off. */
-const struct migrations *migrations_of(const struct conf *conf);
-
 /*
  * 0 when the tables are of the version that this program needs; else why not, with the command to
  * run if that helps: "the tables of weir are missing; run: weir migrations up".

@@ -13,6 +13,7 @@
 #include <libpq-fe.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,12 @@ static inline PGconn *pg_server_try(const struct pg_server *s, const char *datab
     return PQconnectdbParams(keys, values, 0);
 }
 
+static inline void pg_server_ignore(void *arg, const char *notice)
+{
+    (void)arg;
+    (void)notice;
+}
+
 /* A superuser's connection. */
 static inline PGconn *pg_server_connect(const struct pg_server *s, const char *database)
 {
@@ -103,6 +110,7 @@ static inline PGconn *pg_server_connect(const struct pg_server *s, const char *d
         fprintf(stderr, "%s\n", PQerrorMessage(c));
     pg_server_check(PQstatus(c) == CONNECTION_OK, "to connect");
     PQsetErrorVerbosity(c, PQERRORS_TERSE);
+    PQsetNoticeProcessor(c, pg_server_ignore, NULL);
     return c;
 }
 

@@ -1,0 +1,877 @@
+/*
+ * store/pg and its migrations against a real server: the verbs and what they
+ * count, windows that are over, all or nothing, tables that are missing or of
+ * another version, faults with asks in flight, and processes that ask for the
+ * same rows at once.
+ */
+#include "../peer/pg_server.h"
+#include "base/clock.h"
+#include "conf/parse.h"
+#include "peer/resolve.h"
+#include "store/migrations.h"
+#include "store/pg.h"
+#include <math.h>
+#include <sys/mman.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static struct pg_server the_server;
+static struct loop *the_loop;
+static struct resolver *the_resolver;
+static struct pg_settings the_settings;
+static struct store_backend *the_store;
+static PGconn *the_admin; /* a superuser beside it */
+
+/* An ask, what came of it, and how to make one. */
+struct asked {
+    struct store_ask ask;
+    bool done;
+    int code, order;
+    char reason[500];
+};
+
+static int the_order;
+static bool sending;
+
+static void on_answered(struct store_ask *ask, int code, const char *reason)
+{
+    struct asked *a = CONTAINER_OF(ask, struct asked, ask);
+
+    assert_false(sending);
+    assert_false(a->done);
+    a->done = true;
+    a->code = code;
+    a->order = ++the_order;
+    assert_int_equal(code < 0 && code != STORE_STALE, reason != NULL);
+    snprintf(a->reason, sizeof a->reason, "%s", reason ? reason : "");
+    assert_null(strstr(a->reason, "secret"));
+}
+
+static int64_t now_ms(void)
+{
+    clock_stale();
+    return clock_now_ms();
+}
+
+/* The present window, or the one that lies `ahead` behind it. */
+static struct store_window window(int64_t what, double limit, int64_t ahead_ms)
+{
+    int64_t at = now_ms() + ahead_ms;
+    struct calendar_span span = what > 0 ? calendar_period_span((enum calendar_period)what, at)
+                                         : calendar_size_span(-what, at);
+
+    return (struct store_window){ what, limit, span.start_ms, span.end_ms };
+}
+
+static struct asked make(enum store_verb verb, const char *identity, int64_t what, double limit,
+                         int64_t cost, int64_t count)
+{
+    struct asked a = { .ask = { .verb = verb, .n = 1, .cost = cost, .count = count } };
+
+    a.ask.identity = str_from(identity);
+    a.ask.w[0] = window(what, limit, 0);
+    a.ask.answered = on_answered;
+    return a;
+}
+
+static void add_window(struct asked *a, int64_t what, double limit)
+{
+    a->ask.w[a->ask.n++] = window(what, limit, 0);
+}
+
+static void send_all(struct asked *a, size_t n)
+{
+    struct store_asks asks = TAILQ_HEAD_INITIALIZER(asks);
+
+    for (size_t i = 0; i < n; i++) {
+        a[i].done = false;
+        TAILQ_INSERT_TAIL(&asks, &a[i].ask, link);
+    }
+    sending = true;
+    the_store->type->send(the_store, &asks);
+    sending = false;
+    assert_true(TAILQ_EMPTY(&asks));
+}
+
+static void await(struct asked *a, size_t n)
+{
+    int64_t until;
+
+    clock_stale();
+    until = clock_mono_ms() + 15000;
+    for (size_t i = 0; i < n; i++) {
+        while (!a[i].done) {
+            assert_true(clock_mono_ms() < until);
+            loop_turn(the_loop, true);
+        }
+    }
+}
+
+static void run(struct asked *a, size_t n)
+{
+    send_all(a, n);
+    await(a, n);
+}
+
+static void run_well(struct asked *a)
+{
+    run(a, 1);
+    if (a->code != 0)
+        print_error("%d %s\n", a->code, a->reason);
+    assert_int_equal(a->code, 0);
+}
+
+static int64_t admit(const char *identity, double limit, int64_t cost, int64_t count)
+{
+    struct asked a = make(STORE_ADMIT, identity, PERIOD_YEAR, limit, cost, count);
+
+    run_well(&a);
+    return a.ask.granted;
+}
+
+static void charge(const char *identity, int64_t amount)
+{
+    struct asked a = make(STORE_CHARGE, identity, PERIOD_YEAR, 0, amount, 0);
+
+    run_well(&a);
+}
+
+static int64_t peek(const char *identity, int64_t what)
+{
+    struct asked a = make(STORE_PEEK, identity, what, 0, 0, 0);
+
+    run_well(&a);
+    assert_in_range(a.ask.now_ms, now_ms() - 5000, now_ms() + 5000);
+    return a.ask.used[0];
+}
+
+/* ---- around each example ---- */
+
+static void open_store(void)
+{
+    the_store = store_pg_new(the_loop, the_resolver, &the_settings);
+}
+
+static void close_store(void)
+{
+    if (the_store)
+        the_store->type->free(the_store);
+    the_store = NULL;
+    loop_turn(the_loop, false);
+}
+
+static void open_loop(void)
+{
+    the_loop = loop_new();
+    the_resolver = resolver_new(the_loop);
+    the_settings = (struct pg_settings){
+        .host = the_server.dir,
+        .port = (unsigned)atoi(the_server.port),
+        .user = "weir",
+        .database = "weir",
+        .timeout_ms = 5000,
+    };
+    open_store();
+}
+
+static void close_loop(void)
+{
+    close_store();
+    resolver_free(the_resolver);
+    loop_free(the_loop);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    pg_server_ask(the_admin, "TRUNCATE weir_counters");
+    open_loop();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    close_loop();
+    return 0;
+}
+
+/* ---- the verbs ---- */
+
+static void test_admits_the_limit(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(admit("a", 5, 1, 1), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(admit("a", 5, 1, 1), 0);
+    assert_int_equal(peek("a", PERIOD_YEAR), 5);
+    assert_int_equal(peek("b", PERIOD_YEAR), 0);
+    assert_true(the_store->round_trips >= 10);
+}
+
+static void test_counts_and_costs(void **state)
+{
+    (void)state;
+    assert_int_equal(admit("a", 20, 3, 10), 6);
+    assert_int_equal(peek("a", PERIOD_YEAR), 18);
+    assert_int_equal(admit("a", 20, 3, 10), 0);
+    assert_int_equal(admit("a", 20, 2, 10), 1);
+    assert_int_equal(admit("a", 20, 1, 1), 0);
+    assert_int_equal(admit("b", 0.5, 1, 1000000), 0);
+    assert_int_equal(admit("b", -3, 1, 5), 0);
+    assert_int_equal(admit("b", NAN, 1, 5), 0);
+    assert_int_equal(admit("b", 1e300, 1, 5), 5);
+    assert_int_equal(admit("b", INFINITY, COUNTER_COUNT_MAX, 5), 2); /* limits end at 9e12 */
+    assert_int_equal(peek("b", PERIOD_YEAR), COUNTER_COUNT_MAX);
+}
+
+static void test_charges(void **state)
+{
+    struct asked a = make(STORE_CHARGE, "a", PERIOD_YEAR, 0, -9, 0);
+
+    (void)state;
+    charge("a", 7);
+    charge("a", 0);
+    assert_int_equal(peek("a", PERIOD_YEAR), 7);
+    run_well(&a);
+    assert_int_equal(a.ask.used[0], 7);
+    assert_int_equal(peek("a", PERIOD_YEAR), 0);
+    charge("a", INT64_MAX);
+    charge("a", INT64_MAX);
+    assert_int_equal(peek("a", PERIOD_YEAR), COUNTER_COUNT_MAX);
+    charge("a", INT64_MIN);
+    assert_int_equal(peek("a", PERIOD_YEAR), 0);
+    charge("new", -5);
+    assert_int_equal(peek("new", PERIOD_YEAR), 0);
+}
+
+static void test_peeking_makes_no_rows(void **state)
+{
+    (void)state;
+    assert_int_equal(peek("a", PERIOD_YEAR), 0);
+    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters"), 0);
+}
+
+static void test_all_windows_or_none(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 100, 1, 10);
+
+    (void)state;
+    add_window(&a, -COUNTER_SIZE_MAX_MS, 7);
+    add_window(&a, PERIOD_MONTH, 50);
+    run_well(&a);
+    assert_int_equal(a.ask.granted, 7);
+    run_well(&a);
+    assert_int_equal(a.ask.granted, 0);
+    for (unsigned i = 0; i < a.ask.n; i++)
+        assert_int_equal(a.ask.used[i], 7);
+    assert_int_equal(peek("a", PERIOD_MONTH), 7);
+}
+
+/* Who asks for other windows of the same identity neither sees nor loses these. */
+static void test_other_windows_stay(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 100, 1, 10),
+                 b = make(STORE_ADMIT, "a", PERIOD_MONTH, 100, 1, 3);
+
+    (void)state;
+    add_window(&a, -COUNTER_SIZE_MAX_MS, 100);
+    run_well(&a);
+    run_well(&b);
+    assert_int_equal(b.ask.used[0], 0);
+    assert_int_equal(peek("a", PERIOD_MONTH), 3);
+    assert_int_equal(peek("a", PERIOD_YEAR), 10);
+    assert_int_equal(peek("a", -COUNTER_SIZE_MAX_MS), 10);
+    a.ask.sliding = true; /* another count altogether */
+    run_well(&a);
+    assert_int_equal(a.ask.used[0], 0);
+    assert_int_equal(peek("a", PERIOD_YEAR), 10);
+}
+
+static void test_a_window_given_twice(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 10, 1, 4);
+
+    (void)state;
+    add_window(&a, PERIOD_YEAR, 10);
+    run_well(&a);
+    assert_int_equal(a.ask.granted, 4);
+    run_well(&a);
+    assert_int_equal(peek("a", PERIOD_YEAR), 8);
+}
+
+/* Asks of one send about one identity are done in their order, others beside them. */
+static void test_order_in_a_send(void **state)
+{
+    struct asked a[] = {
+        make(STORE_PEEK, "b", PERIOD_YEAR, 0, 0, 0),
+        make(STORE_CHARGE, "b", PERIOD_YEAR, 0, 5, 0),
+        make(STORE_PEEK, "b", PERIOD_YEAR, 0, 0, 0),
+        make(STORE_ADMIT, "b", PERIOD_YEAR, 7, 1, 9),
+        make(STORE_CHARGE, "b", PERIOD_YEAR, 0, -1, 0),
+        make(STORE_PEEK, "b", PERIOD_YEAR, 0, 0, 0),
+        make(STORE_ADMIT, "a", PERIOD_YEAR, 7, 1, 9),
+        make(STORE_PEEK, "c", PERIOD_YEAR, 0, 0, 0),
+    };
+    uint64_t before;
+
+    (void)state;
+    charge("c", 3);
+    before = the_store->round_trips;
+    run(a, ARRAY_LEN(a));
+    for (size_t i = 0; i < ARRAY_LEN(a); i++)
+        assert_int_equal(a[i].code, 0);
+    assert_int_equal(a[0].ask.used[0], 0);
+    assert_int_equal(a[2].ask.used[0], 5);
+    assert_int_equal(a[3].ask.granted, 2);
+    assert_int_equal(a[4].ask.used[0], 7);
+    assert_int_equal(a[5].ask.used[0], 6);
+    assert_int_equal(a[6].ask.granted, 7);
+    assert_int_equal(a[7].ask.used[0], 3);
+    assert_int_equal(the_store->round_trips, before + 1);
+}
+
+static void test_many_in_a_send(void **state)
+{
+    static struct asked a[1000];
+    static char names[ARRAY_LEN(a)][12];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+        snprintf(names[i], sizeof names[i], "%zu", i * 7919 % 1000);
+        a[i] = make(STORE_ADMIT, names[i], PERIOD_YEAR, (double)i, 1, 2000);
+    }
+    run(a, ARRAY_LEN(a));
+    for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+        assert_int_equal(a[i].code, 0);
+        assert_int_equal(a[i].ask.granted, i);
+    }
+}
+
+static void test_strange_identities(void **state)
+{
+    char longest[STORE_IDENTITY_MAX + 1];
+    const char *const strange[] = { "'; DROP TABLE weir_counters; --",
+                                    "\"{},\\\\x",
+                                    "\xff\xfe\x80",
+                                    "",
+                                    "{",
+                                    "NULL",
+                                    "a b\tc\nd",
+                                    longest };
+    struct asked zeroes[2];
+
+    (void)state;
+    memset(longest, '\xee', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(strange); i++)
+        charge(strange[i], (int64_t)i + 1);
+    for (size_t i = 0; i < ARRAY_LEN(strange); i++)
+        assert_int_equal(peek(strange[i], PERIOD_YEAR), i + 1);
+    zeroes[0] = make(STORE_CHARGE, "", PERIOD_YEAR, 0, 100, 0);
+    zeroes[0].ask.identity = (struct str){ "\0a", 2 };
+    zeroes[1] = make(STORE_CHARGE, "", PERIOD_YEAR, 0, 200, 0);
+    zeroes[1].ask.identity = (struct str){ "\0b", 2 };
+    run(zeroes, 2);
+    zeroes[0].ask.verb = STORE_PEEK;
+    run_well(&zeroes[0]);
+    assert_int_equal(zeroes[0].ask.used[0], 100);
+}
+
+/* ---- time ---- */
+
+static void test_stale(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_MONTH, 10, 1, 1);
+    enum store_verb verbs[] = { STORE_ADMIT, STORE_CHARGE, STORE_PEEK, STORE_SHARE };
+
+    (void)state;
+    charge("old", 3);
+    add_window(&a, -1000, 10);
+    strcpy(a.ask.node, "0123456789abcdef");
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        for (int k = 0; k < 4; k++) {
+            a.ask.identity = k % 2 ? STR("old") : STR("a");
+            a.ask.w[1] = window(-1000, 10, k < 2 ? 1000 : -1000);
+            a.ask.verb = verbs[i];
+            run(&a, 1);
+            assert_int_equal(a.code, STORE_STALE);
+            assert_in_range(a.ask.now_ms, now_ms() - 5000, now_ms() + 5000);
+        }
+    }
+    assert_int_equal(peek("a", PERIOD_MONTH), 0);
+    assert_int_equal(peek("old", PERIOD_MONTH), 0);
+    assert_int_equal(peek("old", PERIOD_YEAR), 3);
+}
+
+static void sleep_until(int64_t at_ms)
+{
+    while (now_ms() < at_ms)
+        usleep(1000);
+}
+
+static void test_windows_end(void **state)
+{
+    struct asked a;
+
+    (void)state;
+    sleep_until(window(-500, 0, 500).start_ms + 5);
+    a = make(STORE_ADMIT, "a", -500, 3, 1, 9);
+    run_well(&a);
+    assert_int_equal(a.ask.granted, 3);
+    sleep_until(a.ask.w[0].end_ms + 1);
+    a = make(STORE_ADMIT, "a", -500, 3, 1, 9);
+    run_well(&a);
+    assert_int_equal(a.ask.granted, 3);
+    assert_int_equal(a.ask.used[0], 0);
+    assert_int_equal(a.ask.previous[0], 0);
+}
+
+static void test_sliding(void **state)
+{
+    struct asked a;
+    int64_t size = 800, left;
+
+    (void)state;
+    sleep_until(window(-size, 0, size).start_ms + 5);
+    a = make(STORE_CHARGE, "a", -size, 0, 100, 0);
+    a.ask.sliding = true;
+    run_well(&a);
+    sleep_until(a.ask.w[0].end_ms + 100);
+    a.ask.verb = STORE_ADMIT;
+    a.ask.w[0] = window(-size, 120, 0);
+    a.ask.cost = 1;
+    a.ask.count = 1000;
+    run_well(&a);
+    left = a.ask.w[0].end_ms - a.ask.now_ms;
+    assert_int_equal(a.ask.used[0], 0);
+    assert_int_equal(a.ask.previous[0], 100);
+    assert_int_equal(a.ask.granted, (int)floor(120 - 100 * (double)left / (double)size));
+    a.ask.verb = STORE_PEEK;
+    run_well(&a);
+    assert_int_equal(a.ask.previous[0], 100);
+    sleep_until(a.ask.w[0].end_ms + size + 1); /* a window without any */
+    a.ask.w[0] = window(-size, 1000, 0);
+    run_well(&a);
+    assert_int_equal(a.ask.previous[0], 0);
+    assert_int_equal(a.ask.used[0], 0);
+}
+
+/* The server's clock was set back by a second: the row's window lies ahead. */
+static void test_clock_set_back(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", -60000, 10, 1, 4);
+
+    (void)state;
+    sleep_until(window(-60000, 0, 3000).start_ms); /* not at a minute's end */
+    a.ask.w[0] = window(-60000, 10, 0);
+    run_well(&a);
+    pg_server_ask(the_admin, "UPDATE weir_counters SET state[6] = state[6] + 5000, state[7] = "
+                             "state[7] + 5000 WHERE state[6] + 5000 < weir_now_ms() + 10000");
+    run_well(&a);
+    if (a.ask.w[0].start_ms + 5000 < a.ask.now_ms + 10000)
+        assert_int_equal(a.ask.used[0], 4);
+    pg_server_ask(the_admin, "UPDATE weir_counters SET state[6] = state[6] + 9000000, state[7] = "
+                             "state[7] + 9000000");
+    run_well(&a);
+    assert_int_equal(a.ask.used[0], 0);
+}
+
+static void test_sweeping(void **state)
+{
+    struct asked a = make(STORE_CHARGE, "over", -1000, 0, 1, 0);
+
+    (void)state;
+    run_well(&a);
+    charge("b", 1);
+    for (int i = 0; i < 40; i++) {
+        pg_server_ask(the_admin, "UPDATE weir_sweeps SET next_ms = 0");
+        pg_server_ask(the_admin, "SELECT weir_sweep()");
+    }
+    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters"), 2);
+    pg_server_ask(the_admin, "UPDATE weir_counters SET state[4] = state[4] - 61000");
+    usleep(1100000); /* it sweeps once a second, while it counts */
+    for (int i = 0; i < 100; i++) {
+        charge("c", 1);
+        if (pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters") == 2)
+            break;
+        usleep(20000);
+    }
+    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters"), 2);
+    assert_int_equal(peek("b", PERIOD_YEAR), 1);
+}
+
+/* ---- shares ---- */
+
+static struct asked share(const char *node, int64_t own, bool sliding)
+{
+    struct asked a = make(STORE_SHARE, "a", -700, 0, 0, 0);
+
+    a.ask.sliding = sliding;
+    a.ask.own[0] = own;
+    snprintf(a.ask.node, sizeof a.ask.node, "%s", node);
+    run_well(&a);
+    return a;
+}
+
+static void test_shares(void **state)
+{
+    struct asked a;
+
+    (void)state;
+    a = make(STORE_CHARGE, "a", -700, 0, 1000, 0); /* of no node */
+    a.ask.sliding = true;
+    sleep_until(window(-700, 0, 700).start_ms + 5);
+    a.ask.w[0] = window(-700, 0, 0);
+    run_well(&a);
+    assert_int_equal(share("00000000000000aa", 5, true).ask.used[0], 0);
+    assert_int_equal(share("00000000000000bb", 7, true).ask.used[0], 5);
+    assert_int_equal(share("00000000000000aa", 6, true).ask.used[0], 7);
+    assert_int_equal(share("00000000000000cc", 0, true).ask.used[0], 13);
+    assert_int_equal(share("00000000000000aa", 6, false).ask.used[0], 0);
+    sleep_until(a.ask.w[0].end_ms + 5);
+    a = share("00000000000000aa", 1, true);
+    assert_int_equal(a.ask.used[0], 0);
+    assert_int_equal(a.ask.previous[0], 7);
+    a = share("00000000000000bb", 2, true);
+    assert_int_equal(a.ask.used[0], 1);
+    assert_int_equal(a.ask.previous[0], 6);
+}
+
+/* ---- tables and migrations ---- */
+
+static unsigned steps_done;
+
+static void on_step(unsigned number, const struct migration *step)
+{
+    assert_int_equal(number, ++steps_done);
+    assert_non_null(step->name);
+}
+
+static struct conf *conf_of(const char *more)
+{
+    char text[500];
+    struct conf *conf;
+    struct err e;
+
+    snprintf(text, sizeof text,
+             "database = postgres\npg_host = %s\npg_port = %s\n"
+             "pg_database = weir\ndeclarative_config = off\n%s",
+             the_server.dir, the_server.port, more);
+    assert_int_equal(conf_load_text(&conf, "weir.conf", str_from(text), &e), 0);
+    return conf;
+}
+
+static void ignore_step(unsigned number, const struct migration *step)
+{
+    (void)number;
+    (void)step;
+}
+
+static void migrate(const char *more, bool unlogged)
+{
+    struct conf *conf = conf_of(more);
+    unsigned version = 0;
+    struct err e = { 0 };
+
+    if (MIGRATIONS_PG.up(conf, unlogged, on_step, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_int_equal(MIGRATIONS_PG.version(conf, &version, &e), 0);
+    assert_int_equal(version, MIGRATIONS_PG.count);
+    conf_free(conf);
+}
+
+static void drop_tables(void)
+{
+    pg_server_ask(the_admin, "DROP SCHEMA public CASCADE");
+    pg_server_ask(the_admin, "CREATE SCHEMA public AUTHORIZATION weir");
+}
+
+static void test_missing_tables(void **state)
+{
+    struct conf *conf = conf_of("pg_user = weir\n");
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1);
+    unsigned version = 9;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(admit("a", 5, 1, 1), 1);
+    drop_tables();
+    run(&a, 1); /* on a connection that was good */
+    assert_int_equal(a.code, ERR_SYSTEM);
+    assert_non_null(strstr(a.reason, "; run: weir migrations up"));
+    close_store();
+    open_store();
+    run(&a, 1);
+    assert_int_equal(a.code, ERR_CONFIG);
+    assert_string_equal(a.reason, "weir's tables are missing; run: weir migrations up");
+    assert_int_equal(MIGRATIONS_PG.version(conf, &version, &e), 0);
+    assert_int_equal(version, 0);
+    steps_done = 0;
+    migrate("pg_user = weir\n", false);
+    assert_int_equal(steps_done, MIGRATIONS_PG.count);
+    assert_int_equal(admit("a", 5, 1, 1), 1); /* by itself */
+    migrate("pg_user = weir\n", false);
+    assert_int_equal(steps_done, MIGRATIONS_PG.count);
+    conf_free(conf);
+}
+
+static void test_other_version(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1);
+
+    (void)state;
+    pg_server_ask(the_admin, "INSERT INTO weir_migrations VALUES (1000, 'of tomorrow')");
+    run(&a, 1);
+    assert_int_equal(a.code, ERR_CONFIG);
+    assert_string_equal(
+        a.reason,
+        "weir's tables are of version 1000, this weir knows only 1; upgrade weir here too");
+    pg_server_ask(the_admin, "DELETE FROM weir_migrations WHERE version = 1000");
+    assert_int_equal(admit("a", 5, 1, 1), 1);
+}
+
+static void test_schema_and_unlogged(void **state)
+{
+    static const char UNLOGGED[] = "SELECT count(*) FROM pg_class WHERE relname = 'weir_counters' "
+                                   "AND relpersistence = 'u'";
+
+    (void)state;
+    pg_server_ask(the_admin, "GRANT CREATE ON DATABASE weir TO weir");
+    the_settings.schema = "Of weir";
+    assert_int_equal(pg_server_ask(the_admin, UNLOGGED), 0);
+    steps_done = 0;
+    migrate("pg_user = weir\npg_schema = Of weir\n", true);
+    assert_int_equal(pg_server_ask(the_admin, UNLOGGED), 1);
+    assert_int_equal(admit("a", 5, 1, 3), 3);
+    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM \"Of weir\".weir_counters"), 1);
+    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters"), 0);
+    pg_server_ask(the_admin, "DROP SCHEMA \"Of weir\" CASCADE");
+}
+
+static void test_two_migrate_at_once(void **state)
+{
+    int status, good = 0;
+
+    (void)state;
+    close_store();
+    drop_tables();
+    for (int i = 0; i < 4; i++) {
+        if (fork() == 0) {
+            struct conf *conf = conf_of("pg_user = weir\n");
+            struct err e;
+
+            _exit(MIGRATIONS_PG.up(conf, false, ignore_step, &e) == 0 ? 0 : 1);
+        }
+    }
+    while (good < 4) {
+        assert_true(wait(&status) > 0);
+        assert_int_equal(status, 0);
+        good++;
+    }
+    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM weir_migrations"),
+                     MIGRATIONS_PG.count);
+    open_store();
+    assert_int_equal(admit("a", 5, 1, 1), 1);
+}
+
+static void test_migrations_say_what_is_wrong(void **state)
+{
+    struct conf *conf = conf_of("pg_user = nobody\n");
+    unsigned version;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(MIGRATIONS_PG.version(conf, &version, &e), ERR_SYSTEM);
+    assert_non_null(strstr(e.text, "role \"nobody\" does not exist"));
+    assert_null(strchr(e.text, '\n'));
+    conf_free(conf);
+}
+
+/* ---- faults ---- */
+
+static void test_locked_by_another(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1);
+
+    (void)state;
+    the_settings.timeout_ms = 400;
+    charge("a", 1);
+    pg_server_ask(the_admin, "BEGIN; SELECT 1 FROM weir_counters FOR UPDATE");
+    run(&a, 1);
+    pg_server_ask(the_admin, "ROLLBACK");
+    assert_int_equal(a.code, ERR_TIMEOUT);
+    assert_string_equal(a.reason, "ERROR: canceling statement due to statement timeout");
+    assert_int_equal(peek("a", PERIOD_YEAR), 1);
+}
+
+static void test_terminated_in_flight(void **state)
+{
+    struct asked a[] = { make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1),
+                         make(STORE_PEEK, "b", PERIOD_YEAR, 5, 1, 1) };
+
+    (void)state;
+    charge("a", 1);
+    pg_server_ask(the_admin, "BEGIN; SELECT 1 FROM weir_counters FOR UPDATE");
+    send_all(a, 2);
+    for (int i = 0; i < 50; i++, usleep(2000))
+        loop_turn(the_loop, false);
+    pg_server_ask(the_admin,
+                  "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'weir'");
+    await(a, 2);
+    pg_server_ask(the_admin, "ROLLBACK");
+    assert_int_equal(a[0].code, ERR_CLOSED);
+    assert_int_equal(a[1].code, ERR_CLOSED);
+    assert_int_equal(peek("a", PERIOD_YEAR), 1);
+}
+
+static void test_freed_in_flight(void **state)
+{
+    struct asked a[] = { make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1),
+                         make(STORE_PEEK, "b", PERIOD_YEAR, 5, 1, 1) };
+
+    (void)state;
+    send_all(a, 2);
+    close_store();
+    assert_int_equal(a[0].code, ERR_CANCELLED);
+    assert_int_equal(a[1].code, ERR_CANCELLED);
+}
+
+static void test_restarted(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1);
+
+    (void)state;
+    assert_int_equal(admit("a", 5, 1, 2), 2);
+    PQfinish(the_admin);
+    pg_server_stop(&the_server, SIGINT); /* fast, and nothing is lost */
+    run(&a, 1);
+    assert_int_equal(a.code, ERR_CLOSED);
+    pg_server_start(&the_server);
+    the_admin = pg_server_connect(&the_server, "weir");
+    assert_int_equal(admit("a", 5, 1, 9), 3);
+}
+
+/* ---- many processes at the same rows ---- */
+
+enum { PROCESSES = 5, KEYS = 40, BATCHES = 60, IN_BATCH = 24, KEY_LIMIT = 100 };
+
+struct totals {
+    long granted[KEYS];
+    long failed;
+};
+
+/* Asks for random keys in random order; two windows, of which the second is the narrower for odd
+ * keys. */
+static void hammer(unsigned seed, struct totals *totals)
+{
+    struct asked a[IN_BATCH];
+    char names[IN_BATCH][16];
+
+    srandom(seed);
+    open_loop();
+    for (int round = 0; round < BATCHES; round++) {
+        unsigned keys[IN_BATCH];
+
+        for (int i = 0; i < IN_BATCH; i++) {
+            keys[i] = (unsigned)random() % KEYS;
+            snprintf(names[i], sizeof names[i], "key %u", keys[i]);
+            a[i] = make(STORE_ADMIT, names[i], PERIOD_YEAR, keys[i] % 2 ? 1000 : KEY_LIMIT, 1,
+                        1 + random() % 3);
+            add_window(&a[i], -COUNTER_SIZE_MAX_MS, keys[i] % 2 ? KEY_LIMIT : 1000);
+        }
+        run(a, IN_BATCH);
+        for (int i = 0; i < IN_BATCH; i++) {
+            __atomic_fetch_add(&totals->failed, a[i].code != 0, __ATOMIC_RELAXED);
+            __atomic_fetch_add(&totals->granted[keys[i]], a[i].ask.granted, __ATOMIC_RELAXED);
+        }
+    }
+    close_loop();
+}
+
+static void test_processes(void **state)
+{
+    struct totals *totals =
+        mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status;
+
+    (void)state;
+    close_store();
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        if (fork() == 0) {
+            hammer(i + 1, totals);
+            _exit(0);
+        }
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        assert_true(wait(&status) > 0);
+        assert_int_equal(status, 0);
+    }
+    assert_int_equal(totals->failed, 0);
+    open_store();
+    for (int k = 0; k < KEYS; k++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "key %d", k);
+        assert_int_equal(totals->granted[k], KEY_LIMIT);
+        assert_int_equal(peek(name, PERIOD_YEAR), KEY_LIMIT);
+        assert_int_equal(peek(name, -COUNTER_SIZE_MAX_MS), KEY_LIMIT);
+    }
+    munmap(totals, sizeof *totals);
+}
+
+static int make_server(void **state)
+{
+    (void)state;
+    pg_server_make(&the_server);
+    the_admin = pg_server_connect(&the_server, "weir");
+    drop_tables();
+    migrate("pg_user = weir\n", false);
+    return 0;
+}
+
+static int remove_server(void **state)
+{
+    (void)state;
+    PQfinish(the_admin);
+    pg_server_remove(&the_server);
+    return 0;
+}
+
+#define EXAMPLE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EXAMPLE(test_admits_the_limit),
+        EXAMPLE(test_counts_and_costs),
+        EXAMPLE(test_charges),
+        EXAMPLE(test_peeking_makes_no_rows),
+        EXAMPLE(test_all_windows_or_none),
+        EXAMPLE(test_other_windows_stay),
+        EXAMPLE(test_a_window_given_twice),
+        EXAMPLE(test_order_in_a_send),
+        EXAMPLE(test_many_in_a_send),
+        EXAMPLE(test_strange_identities),
+        EXAMPLE(test_stale),
+        EXAMPLE(test_windows_end),
+        EXAMPLE(test_sliding),
+        EXAMPLE(test_clock_set_back),
+        EXAMPLE(test_sweeping),
+        EXAMPLE(test_shares),
+        EXAMPLE(test_missing_tables),
+        EXAMPLE(test_other_version),
+        EXAMPLE(test_schema_and_unlogged),
+        EXAMPLE(test_two_migrate_at_once),
+        EXAMPLE(test_migrations_say_what_is_wrong),
+        EXAMPLE(test_locked_by_another),
+        EXAMPLE(test_terminated_in_flight),
+        EXAMPLE(test_freed_in_flight),
+        EXAMPLE(test_restarted),
+        EXAMPLE(test_processes),
+    };
+
+    return cmocka_run_group_tests(tests, make_server, remove_server);
+}
