@@ -17,6 +17,8 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_redis.c \
 	spec/c/peer/test_redis_cluster.c \
 	spec/c/peer/test_redis_link.c \
+	spec/c/peer/test_redis_link_scripted.c \
+	spec/c/peer/test_redis_replies.c \
 	spec/c/peer/test_redis_sentinel.c \
 	spec/c/peer/test_redis_slot.c \
 	spec/c/peer/test_redis_tls.c \
