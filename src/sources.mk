@@ -76,6 +76,7 @@ WEIR_SOURCES = \
 	src/srv/instance.c \
 	src/srv/listen.c \
 	src/srv/master.c \
+	src/srv/migrations.c \
 	src/srv/notify.c \
 	src/srv/pidfile.c \
 	src/srv/reload.c \
