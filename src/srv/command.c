@@ -31,448 +31,459 @@ enum { GOOD = 0, FAILED = 1, USAGE = 2 };
 
 /* What stands on the command line. */
 struct arguments {
-  const char *command;
-  char conf_path[PATH_MAX]; /* absolute; empty: the default */
-  char prefix[PATH_MAX];    /* absolute; empty: from the configuration */
-  bool foreground, help;
-  int argc; /* what is left: the command's own words, and the command before
-               them */
-  char **argv;
+    const char *command;
+    char conf_path[PATH_MAX]; /* absolute; empty: the default */
+    char prefix[PATH_MAX];    /* absolute; empty: from the configuration */
+    bool foreground, help;
+    int argc; /* what is left: the command's own words, and the command before
+                 them */
+    char **argv;
 };
 
 struct command {
-  const char *name, *synopsis, *summary, *help;
-  int (*run)(const struct arguments *a);
-  bool takes_words;
+    const char *name, *synopsis, *summary, *help;
+    int (*run)(const struct arguments *a);
+    bool takes_words;
 };
 
-static int complain(const struct err *e) {
-  fprintf(stderr, "weir: %s\n", e->text);
-  return FAILED;
+static int complain(const struct err *e)
+{
+    fprintf(stderr, "weir: %s\n", e->text);
+    return FAILED;
 }
 
-static const char *or_null(const char *text) { return *text ? text : NULL; }
+static const char *or_null(const char *text)
+{
+    return *text ? text : NULL;
+}
 
-static int load_conf(const struct arguments *a, struct conf **out,
-                     struct err *e) {
-  const struct conf_override overrides[] = {
-      {*a->prefix ? "prefix" : NULL, a->prefix},
-      {NULL, NULL},
-  };
+static int load_conf(const struct arguments *a, struct conf **out, struct err *e)
+{
+    const struct conf_override overrides[] = {
+        { *a->prefix ? "prefix" : NULL, a->prefix },
+        { NULL, NULL },
+    };
 
-  return conf_load(out, or_null(a->conf_path), overrides, e);
+    return conf_load(out, or_null(a->conf_path), overrides, e);
 }
 
 /* ---- start */
 
 /* Waits for the daemon's word on how its start went. */
-static int wait_for_start(int fd, struct err *e) {
-  int rc = notify_read(fd, e);
+static int wait_for_start(int fd, struct err *e)
+{
+    int rc = notify_read(fd, e);
 
-  if (rc == ERR_CLOSED)
-    err_set(e, rc, "the master died while it started; see its log");
-  return rc == 1 ? 0 : rc;
+    if (rc == ERR_CLOSED)
+        err_set(e, rc, "the master died while it started; see its log");
+    return rc == 1 ? 0 : rc;
 }
 
-static int start_in_background(struct master_options *options, struct err *e) {
-  int fds[2], rc;
-  pid_t pid;
+static int start_in_background(struct master_options *options, struct err *e)
+{
+    int fds[2], rc;
+    pid_t pid;
 
-  if (pipe(fds) == -1)
-    return err_set_errno(e, "cannot make a pipe");
-  pid = fork();
-  if (pid == -1)
-    return err_set_errno(e, "cannot fork");
-  if (pid == 0) {
+    if (pipe(fds) == -1)
+        return err_set_errno(e, "cannot make a pipe");
+    pid = fork();
+    if (pid == -1)
+        return err_set_errno(e, "cannot fork");
+    if (pid == 0) {
+        close(fds[0]);
+        setsid();
+        if (chdir("/") == -1)
+            log_warn("cannot leave the working directory");
+        fcntl(fds[1], F_SETFD, FD_CLOEXEC);
+        options->daemon_fd = fds[1];
+        exit(master_run(options, e) == 0 ? GOOD : FAILED);
+    }
+    close(fds[1]);
+    rc = wait_for_start(fds[0], e);
     close(fds[0]);
-    setsid();
-    if (chdir("/") == -1)
-      log_warn("cannot leave the working directory");
-    fcntl(fds[1], F_SETFD, FD_CLOEXEC);
-    options->daemon_fd = fds[1];
-    exit(master_run(options, e) == 0 ? GOOD : FAILED);
-  }
-  close(fds[1]);
-  rc = wait_for_start(fds[0], e);
-  close(fds[0]);
-  if (rc != 0)
-    waitpid(pid, NULL, 0);
-  return rc;
+    if (rc != 0)
+        waitpid(pid, NULL, 0);
+    return rc;
 }
 
-static int run_spawned(const struct arguments *a) {
-  struct conf *conf = NULL;
-  struct err e;
-  int rc = load_conf(a, &conf, &e);
+static int run_spawned(const struct arguments *a)
+{
+    struct conf *conf = NULL;
+    struct err e;
+    int rc = load_conf(a, &conf, &e);
 
-  if (rc == 0)
-    rc = spawned_run(conf, &e);
-  if (rc < 0) {
-    log_error("%s", e.text); /* standard error may lead nowhere */
-    rc = log_fd() == STDERR_FILENO ? FAILED : complain(&e);
-  }
-  conf_free(conf);
-  return rc;
+    if (rc == 0)
+        rc = spawned_run(conf, &e);
+    if (rc < 0) {
+        log_error("%s", e.text); /* standard error may lead nowhere */
+        rc = log_fd() == STDERR_FILENO ? FAILED : complain(&e);
+    }
+    conf_free(conf);
+    return rc;
 }
 
-static bool wants_stdin(const struct arguments *a) {
-  struct conf *conf = NULL;
-  struct err e;
-  bool wants;
+static bool wants_stdin(const struct arguments *a)
+{
+    struct conf *conf = NULL;
+    struct err e;
+    bool wants;
 
-  if (!listen_is_inherited() || load_conf(a, &conf, &e) != 0)
-    return false;
-  wants = conf->fastcgi_listen.n == 1 &&
-          strcmp(conf->fastcgi_listen.items[0], "stdin") == 0;
-  conf_free(conf);
-  return wants;
+    if (!listen_is_inherited() || load_conf(a, &conf, &e) != 0)
+        return false;
+    wants = conf->fastcgi_listen.n == 1 && strcmp(conf->fastcgi_listen.items[0], "stdin") == 0;
+    conf_free(conf);
+    return wants;
 }
 
-static int run_start(const struct arguments *a) {
-  static char exe[PATH_MAX];
-  ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-  struct master_options options = {
-      .exe = exe,
-      .conf_path = or_null(a->conf_path),
-      .prefix = or_null(a->prefix),
-      .foreground = a->foreground,
-      .daemon_fd = -1,
-  };
-  struct err e;
-  int rc;
+static int run_start(const struct arguments *a)
+{
+    static char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    struct master_options options = {
+        .exe = exe,
+        .conf_path = or_null(a->conf_path),
+        .prefix = or_null(a->prefix),
+        .foreground = a->foreground,
+        .daemon_fd = -1,
+    };
+    struct err e;
+    int rc;
 
-  if (n == -1) {
-    err_set_errno(&e, "cannot read /proc/self/exe");
-    return complain(&e);
-  }
-  exe[n] = '\0';
-  if (wants_stdin(a))
-    return run_spawned(a);
-  if (a->foreground || upgrade_is_inherited())
-    rc = master_run(&options, &e);
-  else
-    rc = start_in_background(&options, &e);
-  return rc == 0 ? GOOD : complain(&e);
+    if (n == -1) {
+        err_set_errno(&e, "cannot read /proc/self/exe");
+        return complain(&e);
+    }
+    exe[n] = '\0';
+    if (wants_stdin(a))
+        return run_spawned(a);
+    if (a->foreground || upgrade_is_inherited())
+        rc = master_run(&options, &e);
+    else
+        rc = start_in_background(&options, &e);
+    return rc == 0 ? GOOD : complain(&e);
 }
 
 /* ---- check, restart, plugins, version */
 
 /* For good: plugins are loaded by the user who must be able to read them. */
-static int become_worker(const struct conf *conf, struct err *e) {
-  struct identity workers;
-  int rc = identity_of_workers(conf, &workers, e);
+static int become_worker(const struct conf *conf, struct err *e)
+{
+    struct identity workers;
+    int rc = identity_of_workers(conf, &workers, e);
 
-  return rc == 0 ? identity_assume(&workers, 0, e) : rc;
+    return rc == 0 ? identity_assume(&workers, 0, e) : rc;
 }
 
-static int check_owner(const struct conf *conf, struct err *e) {
-  struct identity owner;
-  struct err reason;
+static int check_owner(const struct conf *conf, struct err *e)
+{
+    struct identity owner;
+    struct err reason;
 
-  if (identity_from(conf->fastcgi_socket_owner, &owner, &reason) == 0)
-    return 0;
-  return conf_refuse(conf, CONF_KEY_fastcgi_socket_owner, e, "%s", reason.text);
+    if (identity_from(conf->fastcgi_socket_owner, &owner, &reason) == 0)
+        return 0;
+    return conf_refuse(conf, CONF_KEY_fastcgi_socket_owner, e, "%s", reason.text);
 }
 
-static int check(const struct arguments *a, struct conf **conf,
-                 struct buf *found, struct err *e) {
-  int rc = load_conf(a, conf, e);
+static int check(const struct arguments *a, struct conf **conf, struct buf *found, struct err *e)
+{
+    int rc = load_conf(a, conf, e);
 
-  if (rc == 0)
-    rc = check_owner(*conf, e);
-  if (rc == 0)
-    rc = become_worker(*conf, e);
-  if (rc == 0)
-    rc = worker_check(*conf, found, e);
-  return rc;
+    if (rc == 0)
+        rc = check_owner(*conf, e);
+    if (rc == 0)
+        rc = become_worker(*conf, e);
+    if (rc == 0)
+        rc = worker_check(*conf, found, e);
+    return rc;
 }
 
-static int run_check(const struct arguments *a) {
-  struct conf *conf = NULL;
-  struct buf found = {0};
-  struct err e;
-  int rc = check(a, &conf, &found, &e);
+static int run_check(const struct arguments *a)
+{
+    struct conf *conf = NULL;
+    struct buf found = { 0 };
+    struct err e;
+    int rc = check(a, &conf, &found, &e);
 
-  if (rc != 0) {
+    if (rc != 0) {
+        buf_free(&found);
+        conf_free(conf);
+        return complain(&e);
+    }
+    printf("%s", conf->path ? conf->path : "the built-in configuration");
+    if (conf->declarative_missing)
+        printf(" is good; there is no %s", conf->declarative_path);
+    else if (conf->declarative_path)
+        printf(" and %s are good", conf->declarative_path);
+    else
+        printf(" is good");
+    printf("\n%s\n", found.p);
     buf_free(&found);
     conf_free(conf);
-    return complain(&e);
-  }
-  printf("%s", conf->path ? conf->path : "the built-in configuration");
-  if (conf->declarative_missing)
-    printf(" is good; there is no %s", conf->declarative_path);
-  else if (conf->declarative_path)
-    printf(" and %s are good", conf->declarative_path);
-  else
-    printf(" is good");
-  printf("\n%s\n", found.p);
-  buf_free(&found);
-  conf_free(conf);
-  return GOOD;
+    return GOOD;
 }
 
 /* In a process of its own: worker_check leaves a Lua state behind. */
-static int check_aside(const struct arguments *a) {
-  int status;
-  pid_t pid = fork();
+static int check_aside(const struct arguments *a)
+{
+    int status;
+    pid_t pid = fork();
 
-  if (pid == 0) {
-    struct conf *conf = NULL;
+    if (pid == 0) {
+        struct conf *conf = NULL;
+        struct err e;
+
+        _exit(check(a, &conf, NULL, &e) == 0 ? GOOD : complain(&e));
+    }
+    if (pid == -1 || waitpid(pid, &status, 0) == -1)
+        return FAILED;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
+}
+
+static int run_restart(const struct arguments *a)
+{
     struct err e;
 
-    _exit(check(a, &conf, NULL, &e) == 0 ? GOOD : complain(&e));
-  }
-  if (pid == -1 || waitpid(pid, &status, 0) == -1)
-    return FAILED;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
+    if (check_aside(a) != GOOD) {
+        fprintf(stderr, "weir: not restarted, what runs goes on\n");
+        return FAILED;
+    }
+    if (control_stop(or_null(a->conf_path), or_null(a->prefix), SIGTERM, true, &e) != 0)
+        return complain(&e);
+    return run_start(a);
 }
 
-static int run_restart(const struct arguments *a) {
-  struct err e;
+static int run_plugins(const struct arguments *a)
+{
+    struct conf *conf = NULL;
+    struct err e;
+    int rc;
 
-  if (check_aside(a) != GOOD) {
-    fprintf(stderr, "weir: not restarted, what runs goes on\n");
-    return FAILED;
-  }
-  if (control_stop(or_null(a->conf_path), or_null(a->prefix), SIGTERM, true,
-                   &e) != 0)
-    return complain(&e);
-  return run_start(a);
+    bool check = a->argc >= 2 && strcmp(a->argv[1], "check") == 0;
+
+    if (!check && (a->argc != 2 || strcmp(a->argv[1], "list") != 0)) {
+        fprintf(stderr, "weir: expected \"weir plugins list\" or \"weir plugins check\"\n");
+        return USAGE;
+    }
+    rc = load_conf(a, &conf, &e);
+    if (rc == 0)
+        rc = become_worker(conf, &e);
+    if (rc == 0)
+        rc = lua_command(conf, a->argc, a->argv, &e);
+    conf_free(conf);
+    return rc < 0 ? complain(&e) : rc;
 }
 
-static int run_plugins(const struct arguments *a) {
-  struct conf *conf = NULL;
-  struct err e;
-  int rc;
+static int run_migrations(const struct arguments *a)
+{
+    struct conf *conf = NULL;
+    struct err e;
+    int rc = load_conf(a, &conf, &e);
 
-  bool check = a->argc >= 2 && strcmp(a->argv[1], "check") == 0;
-
-  if (!check && (a->argc != 2 || strcmp(a->argv[1], "list") != 0)) {
-    fprintf(stderr,
-            "weir: expected \"weir plugins list\" or \"weir plugins check\"\n");
-    return USAGE;
-  }
-  rc = load_conf(a, &conf, &e);
-  if (rc == 0)
-    rc = become_worker(conf, &e);
-  if (rc == 0)
-    rc = lua_command(conf, a->argc, a->argv, &e);
-  conf_free(conf);
-  return rc < 0 ? complain(&e) : rc;
+    if (rc == 0)
+        rc = migrations_command(conf, a->argc, a->argv, &e);
+    conf_free(conf);
+    return rc < 0 ? complain(&e) : rc;
 }
 
-static int run_migrations(const struct arguments *a) {
-  struct conf *conf = NULL;
-  struct err e;
-  int rc = load_conf(a, &conf, &e);
-
-  if (rc == 0)
-    rc = migrations_command(conf, a->argc, a->argv, &e);
-  conf_free(conf);
-  return rc < 0 ? complain(&e) : rc;
-}
-
-static int run_version(const struct arguments *a) {
-  (void)a;
-  printf("weir %s\n", PACKAGE_VERSION);
-  return GOOD;
+static int run_version(const struct arguments *a)
+{
+    (void)a;
+    printf("weir %s\n", PACKAGE_VERSION);
+    return GOOD;
 }
 
 /* ---- to a running instance */
 
-static int run_stop(const struct arguments *a) {
-  struct err e;
+static int run_stop(const struct arguments *a)
+{
+    struct err e;
 
-  return control_stop(or_null(a->conf_path), or_null(a->prefix), SIGTERM, false,
-                      &e) == 0
-             ? GOOD
-             : complain(&e);
+    return control_stop(or_null(a->conf_path), or_null(a->prefix), SIGTERM, false, &e) == 0
+               ? GOOD
+               : complain(&e);
 }
 
-static int run_quit(const struct arguments *a) {
-  struct err e;
+static int run_quit(const struct arguments *a)
+{
+    struct err e;
 
-  return control_stop(or_null(a->conf_path), or_null(a->prefix), SIGQUIT, false,
-                      &e) == 0
-             ? GOOD
-             : complain(&e);
+    return control_stop(or_null(a->conf_path), or_null(a->prefix), SIGQUIT, false, &e) == 0
+               ? GOOD
+               : complain(&e);
 }
 
-static int run_reload(const struct arguments *a) {
-  struct err e;
+static int run_reload(const struct arguments *a)
+{
+    struct err e;
 
-  return control_reload(or_null(a->conf_path), or_null(a->prefix), &e) == 0
-             ? GOOD
-             : complain(&e);
+    return control_reload(or_null(a->conf_path), or_null(a->prefix), &e) == 0 ? GOOD : complain(&e);
 }
 
-static int run_status(const struct arguments *a) {
-  struct err e;
+static int run_status(const struct arguments *a)
+{
+    struct err e;
 
-  return control_status(or_null(a->conf_path), or_null(a->prefix), &e) == 0
-             ? GOOD
-             : complain(&e);
+    return control_status(or_null(a->conf_path), or_null(a->prefix), &e) == 0 ? GOOD : complain(&e);
 }
 
 /* ---- the command line */
 
 static const struct command COMMANDS[] = {
-    {"start", "start [-F]", "starts weir",
-     "Starts weir. It goes into the background once its workers are ready; "
-     "with\n"
-     "-F or --foreground it stays, for systemd and containers.",
-     run_start, false},
-    {"stop", "stop", "stops it fast",
-     "Stops weir fast: requests in flight are cut off. Waits until it is gone.",
-     run_stop, false},
-    {"quit", "quit", "stops it gracefully",
-     "Stops weir gracefully: requests in flight end first, for at most "
-     "drain_timeout.\n"
-     "Waits until it is gone.",
-     run_quit, false},
-    {"reload", "reload", "loads configuration and plugins again",
-     "Loads configuration and plugins again, without losing a request. If "
-     "anything is\n"
-     "wrong, prints it, and what runs goes on.",
-     run_reload, false},
-    {"restart", "restart [-F]", "checks, stops, starts",
-     "Checks the configuration, stops weir if it runs, and starts it.",
-     run_restart, false},
-    {"check", "check", "checks configuration and plugins",
-     "Checks weir.conf, the declarative configuration and the plugins.",
-     run_check, false},
-    {"status", "status", "prints what runs",
-     "Prints what runs: master, workers, listeners, counters.", run_status,
-     false},
-    {"plugins", "plugins list|check", "lists or checks the plugins",
-     "list shows the plugins that are found. check loads each, or those that "
-     "are named\n"
-     "behind it, and says what is wrong with it.",
-     run_plugins, true},
-    {"migrations", "migrations up|list", "makes or lists the database's tables",
-     "up makes the tables that the policy cluster counts in, or brings them to "
-     "this\n"
-     "version; list shows what is done and what is to do (exit status 1: "
-     "something is).\n"
-     "  --unlogged   behind up, for PostgreSQL: no write-ahead log; a crash of "
-     "the server\n"
-     "               empties the counters, and no standby has them",
-     run_migrations, true},
-    {"version", "version", "prints the version", "Prints the version.",
-     run_version, false},
+    { "start", "start [-F]", "starts weir",
+      "Starts weir. It goes into the background once its workers are ready; "
+      "with\n"
+      "-F or --foreground it stays, for systemd and containers.",
+      run_start, false },
+    { "stop", "stop", "stops it fast",
+      "Stops weir fast: requests in flight are cut off. Waits until it is gone.", run_stop, false },
+    { "quit", "quit", "stops it gracefully",
+      "Stops weir gracefully: requests in flight end first, for at most "
+      "drain_timeout.\n"
+      "Waits until it is gone.",
+      run_quit, false },
+    { "reload", "reload", "loads configuration and plugins again",
+      "Loads configuration and plugins again, without losing a request. If "
+      "anything is\n"
+      "wrong, prints it, and what runs goes on.",
+      run_reload, false },
+    { "restart", "restart [-F]", "checks, stops, starts",
+      "Checks the configuration, stops weir if it runs, and starts it.", run_restart, false },
+    { "check", "check", "checks configuration and plugins",
+      "Checks weir.conf, the declarative configuration and the plugins.", run_check, false },
+    { "status", "status", "prints what runs",
+      "Prints what runs: master, workers, listeners, counters.", run_status, false },
+    { "plugins", "plugins list|check", "lists or checks the plugins",
+      "list shows the plugins that are found. check loads each, or those that "
+      "are named\n"
+      "behind it, and says what is wrong with it.",
+      run_plugins, true },
+    { "migrations", "migrations up|list", "makes or lists the database's tables",
+      "up makes the tables that the policy cluster counts in, or brings them to "
+      "this\n"
+      "version; list shows what is done and what is to do (exit status 1: "
+      "something is).\n"
+      "  --unlogged   behind up, for PostgreSQL: no write-ahead log; a crash of "
+      "the server\n"
+      "               empties the counters, and no standby has them",
+      run_migrations, true },
+    { "version", "version", "prints the version", "Prints the version.", run_version, false },
 };
 
 static const char OPTIONS_TEXT[] =
     "\n"
     "Options:\n"
-    "  -c, --conf FILE      the configuration (default: " CONF_DEFAULT_PATH
-    ")\n"
+    "  -c, --conf FILE      the configuration (default: " CONF_DEFAULT_PATH ")\n"
     "  -p, --prefix DIR     the directory of runtime files, over the key "
     "prefix\n"
     "  -h, --help           this text\n";
 
-static void print_usage(FILE *f) {
-  fprintf(f, "Usage: weir COMMAND [OPTIONS]\n\nCommands:\n");
-  for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++)
-    fprintf(f, "  %-20s %s\n", COMMANDS[i].synopsis, COMMANDS[i].summary);
-  fprintf(f,
-          "%s\nSpawned by a web server with a listening socket on descriptor "
-          "0, weir needs no\n"
-          "command; WEIR_CONF or WEIR_CONFIG in the environment names the "
-          "configuration.\n",
-          OPTIONS_TEXT);
+static void print_usage(FILE *f)
+{
+    fprintf(f, "Usage: weir COMMAND [OPTIONS]\n\nCommands:\n");
+    for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++)
+        fprintf(f, "  %-20s %s\n", COMMANDS[i].synopsis, COMMANDS[i].summary);
+    fprintf(f,
+            "%s\nSpawned by a web server with a listening socket on descriptor "
+            "0, weir needs no\n"
+            "command; WEIR_CONF or WEIR_CONFIG in the environment names the "
+            "configuration.\n",
+            OPTIONS_TEXT);
 }
 
-static int usage_error(const char *what, const char *word) {
-  fprintf(stderr, "weir: %s \"%s\"; see \"weir --help\"\n", what, word);
-  return USAGE;
+static int usage_error(const char *what, const char *word)
+{
+    fprintf(stderr, "weir: %s \"%s\"; see \"weir --help\"\n", what, word);
+    return USAGE;
 }
 
 /* Paths are made absolute: a daemon leaves its working directory. */
-static int set_path(char *out, const char *value) {
-  char cwd[PATH_MAX];
+static int set_path(char *out, const char *value)
+{
+    char cwd[PATH_MAX];
 
-  if (!value || !*value) {
-    fprintf(stderr,
-            "weir: -c and -p need a path behind them; see \"weir --help\"\n");
-    return USAGE;
-  }
-  if (*value == '/' || !getcwd(cwd, sizeof cwd))
-    cwd[0] = '\0';
-  if (snprintf(out, PATH_MAX, "%s%s%s", cwd, *cwd ? "/" : "", value) >=
-      PATH_MAX)
-    return usage_error("too long a path:", value);
-  return GOOD;
+    if (!value || !*value) {
+        fprintf(stderr, "weir: -c and -p need a path behind them; see \"weir --help\"\n");
+        return USAGE;
+    }
+    if (*value == '/' || !getcwd(cwd, sizeof cwd))
+        cwd[0] = '\0';
+    if (snprintf(out, PATH_MAX, "%s%s%s", cwd, *cwd ? "/" : "", value) >= PATH_MAX)
+        return usage_error("too long a path:", value);
+    return GOOD;
 }
 
-static bool is_option(const char *word, const char *brief, const char *full) {
-  return strcmp(word, brief) == 0 || strcmp(word, full) == 0;
+static bool is_option(const char *word, const char *brief, const char *full)
+{
+    return strcmp(word, brief) == 0 || strcmp(word, full) == 0;
 }
 
 /* Takes the options out of argv and leaves the words. */
-static int parse(struct arguments *a, int argc, char **argv) {
-  int rc = GOOD;
+static int parse(struct arguments *a, int argc, char **argv)
+{
+    int rc = GOOD;
 
-  a->argv = argv;
-  for (int i = 1; rc == GOOD && i < argc; i++) {
-    const char *word = argv[i];
+    a->argv = argv;
+    for (int i = 1; rc == GOOD && i < argc; i++) {
+        const char *word = argv[i];
 
-    if (is_option(word, "-c", "--conf"))
-      rc = set_path(a->conf_path, argv[++i]);
-    else if (is_option(word, "-p", "--prefix"))
-      rc = set_path(a->prefix, argv[++i]);
-    else if (is_option(word, "-F", "--foreground"))
-      a->foreground = true;
-    else if (is_option(word, "-h", "--help"))
-      a->help = true;
-    else if (is_option(word, "-v", "--version"))
-      a->argv[a->argc++] = VERSION_WORD;
-    else if (*word == '-')
-      rc = usage_error("unknown option", word);
-    else
-      a->argv[a->argc++] = argv[i];
-  }
-  a->command = a->argc ? a->argv[0] : NULL;
-  return rc;
-}
-
-static void conf_path_from_environment(struct arguments *a) {
-  const char *path = getenv("WEIR_CONF");
-
-  if (!path)
-    path = getenv("WEIR_CONFIG");
-  if (path && *path && !*a->conf_path && set_path(a->conf_path, path) != GOOD)
-    a->conf_path[0] = '\0';
-}
-
-static int run(const struct command *c, const struct arguments *a) {
-  if (a->help) {
-    printf("Usage: weir %s [OPTIONS]\n\n%s\n%s", c->synopsis, c->help,
-           OPTIONS_TEXT);
-    return GOOD;
-  }
-  if (a->argc > 1 && !c->takes_words)
-    return usage_error("unexpected argument", a->argv[1]);
-  if (a->foreground && c->run != run_start && c->run != run_restart)
-    return usage_error("-F does not go with", c->name);
-  return c->run(a);
-}
-
-int command_main(int argc, char **argv) {
-  static struct arguments a;
-  int rc = parse(&a, argc, argv);
-
-  if (rc != GOOD)
+        if (is_option(word, "-c", "--conf"))
+            rc = set_path(a->conf_path, argv[++i]);
+        else if (is_option(word, "-p", "--prefix"))
+            rc = set_path(a->prefix, argv[++i]);
+        else if (is_option(word, "-F", "--foreground"))
+            a->foreground = true;
+        else if (is_option(word, "-h", "--help"))
+            a->help = true;
+        else if (is_option(word, "-v", "--version"))
+            a->argv[a->argc++] = VERSION_WORD;
+        else if (*word == '-')
+            rc = usage_error("unknown option", word);
+        else
+            a->argv[a->argc++] = argv[i];
+    }
+    a->command = a->argc ? a->argv[0] : NULL;
     return rc;
-  conf_path_from_environment(&a);
-  if (!a.command) {
-    if (!a.help && listen_is_inherited())
-      return run_spawned(&a);
-    print_usage(a.help ? stdout : stderr);
-    return a.help ? GOOD : USAGE;
-  }
-  for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++)
-    if (strcmp(a.command, COMMANDS[i].name) == 0)
-      return run(&COMMANDS[i], &a);
-  return usage_error("unknown command", a.command);
+}
+
+static void conf_path_from_environment(struct arguments *a)
+{
+    const char *path = getenv("WEIR_CONF");
+
+    if (!path)
+        path = getenv("WEIR_CONFIG");
+    if (path && *path && !*a->conf_path && set_path(a->conf_path, path) != GOOD)
+        a->conf_path[0] = '\0';
+}
+
+static int run(const struct command *c, const struct arguments *a)
+{
+    if (a->help) {
+        printf("Usage: weir %s [OPTIONS]\n\n%s\n%s", c->synopsis, c->help, OPTIONS_TEXT);
+        return GOOD;
+    }
+    if (a->argc > 1 && !c->takes_words)
+        return usage_error("unexpected argument", a->argv[1]);
+    if (a->foreground && c->run != run_start && c->run != run_restart)
+        return usage_error("-F does not go with", c->name);
+    return c->run(a);
+}
+
+int command_main(int argc, char **argv)
+{
+    static struct arguments a;
+    int rc = parse(&a, argc, argv);
+
+    if (rc != GOOD)
+        return rc;
+    conf_path_from_environment(&a);
+    if (!a.command) {
+        if (!a.help && listen_is_inherited())
+            return run_spawned(&a);
+        print_usage(a.help ? stdout : stderr);
+        return a.help ? GOOD : USAGE;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++)
+        if (strcmp(a.command, COMMANDS[i].name) == 0)
+            return run(&COMMANDS[i], &a);
+    return usage_error("unknown command", a.command);
 }
