@@ -2,9 +2,9 @@
  * See command.h. Arguments, and the commands that work in this process; those
  * that talk to a running instance are in control.c.
  */
+#include "srv/command.h"
 #include "base/log.h"
 #include "lua/vm.h"
-#include "srv/command.h"
 #include "srv/control.h"
 #include "srv/master.h"
 #include "srv/migrations.h"
@@ -35,8 +35,7 @@ struct arguments {
     char conf_path[PATH_MAX]; /* absolute; empty: the default */
     char prefix[PATH_MAX];    /* absolute; empty: from the configuration */
     bool foreground, help;
-    int argc; /* what is left: the command's own words, and the command before
-                 them */
+    int argc; /* what is left: the command's own words, and the command before them */
     char **argv;
 };
 
@@ -330,20 +329,17 @@ static int run_status(const struct arguments *a)
 
 static const struct command COMMANDS[] = {
     { "start", "start [-F]", "starts weir",
-      "Starts weir. It goes into the background once its workers are ready; "
-      "with\n"
+      "Starts weir. It goes into the background once its workers are ready; with\n"
       "-F or --foreground it stays, for systemd and containers.",
       run_start, false },
     { "stop", "stop", "stops it fast",
       "Stops weir fast: requests in flight are cut off. Waits until it is gone.", run_stop, false },
     { "quit", "quit", "stops it gracefully",
-      "Stops weir gracefully: requests in flight end first, for at most "
-      "drain_timeout.\n"
+      "Stops weir gracefully: requests in flight end first, for at most drain_timeout.\n"
       "Waits until it is gone.",
       run_quit, false },
     { "reload", "reload", "loads configuration and plugins again",
-      "Loads configuration and plugins again, without losing a request. If "
-      "anything is\n"
+      "Loads configuration and plugins again, without losing a request. If anything is\n"
       "wrong, prints it, and what runs goes on.",
       run_reload, false },
     { "restart", "restart [-F]", "checks, stops, starts",
@@ -353,17 +349,13 @@ static const struct command COMMANDS[] = {
     { "status", "status", "prints what runs",
       "Prints what runs: master, workers, listeners, counters.", run_status, false },
     { "plugins", "plugins list|check", "lists or checks the plugins",
-      "list shows the plugins that are found. check loads each, or those that "
-      "are named\n"
+      "list shows the plugins that are found. check loads each, or those that are named\n"
       "behind it, and says what is wrong with it.",
       run_plugins, true },
     { "migrations", "migrations up|list", "makes or lists the database's tables",
-      "up makes the tables that the policy cluster counts in, or brings them to "
-      "this\n"
-      "version; list shows what is done and what is to do (exit status 1: "
-      "something is).\n"
-      "  --unlogged   behind up, for PostgreSQL: no write-ahead log; a crash of "
-      "the server\n"
+      "up makes the tables that the policy cluster counts in, or brings them to this\n"
+      "version; list shows what is done and what is to do (exit status 1: something is).\n"
+      "  --unlogged   behind up, for PostgreSQL: no write-ahead log; a crash of the server\n"
       "               empties the counters, and no standby has them",
       run_migrations, true },
     { "version", "version", "prints the version", "Prints the version.", run_version, false },
@@ -373,8 +365,7 @@ static const char OPTIONS_TEXT[] =
     "\n"
     "Options:\n"
     "  -c, --conf FILE      the configuration (default: " CONF_DEFAULT_PATH ")\n"
-    "  -p, --prefix DIR     the directory of runtime files, over the key "
-    "prefix\n"
+    "  -p, --prefix DIR     the directory of runtime files, over the key prefix\n"
     "  -h, --help           this text\n";
 
 static void print_usage(FILE *f)
@@ -383,10 +374,8 @@ static void print_usage(FILE *f)
     for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++)
         fprintf(f, "  %-20s %s\n", COMMANDS[i].synopsis, COMMANDS[i].summary);
     fprintf(f,
-            "%s\nSpawned by a web server with a listening socket on descriptor "
-            "0, weir needs no\n"
-            "command; WEIR_CONF or WEIR_CONFIG in the environment names the "
-            "configuration.\n",
+            "%s\nSpawned by a web server with a listening socket on descriptor 0, weir needs no\n"
+            "command; WEIR_CONF or WEIR_CONFIG in the environment names the configuration.\n",
             OPTIONS_TEXT);
 }
 
