@@ -25,8 +25,6 @@ local set_headers = headers.set
 local set_number = headers.set_number
 local set_text = headers.set_text
 
-local ABORTED = tonumber(C.WEIR_REQ_ABORTED)
-
 local JSON = "application/json; charset=utf-8"
 
 -- What the names of headers end with; that of another size is its number of seconds.
@@ -132,10 +130,14 @@ end
 
 
 -- As counter.admit, and the store that decided: the machine's own where the other is away.
+-- nil if the client has left meanwhile.
 local function decide(own, identity)
   local store = own.store
   local granted, used, reset_ms = admit(store, identity, own.windows, 1)
   if granted == nil then
+    if limiting.is_gone() then
+      return nil
+    end
     store = own.fallback
     granted, used, reset_ms = admit(store, identity, own.windows, 1)
   end
@@ -143,15 +145,15 @@ local function decide(own, identity)
 end
 
 
--- Tries again until there is room, so often and at such intervals as the config says. What
--- decide gave last; nil if the client has left meanwhile.
+-- Tries again until there is room, so often and at such intervals as the config says. As
+-- decide.
 local function hold(own, identity, times)
   timer.sleep(own.throttling.interval)
-  if C.weir_req_number(wait.ctx.req, ABORTED) ~= 0 then
+  if limiting.is_gone() then
     return nil
   end
   local granted, used, reset_ms, store = decide(own, identity)
-  if granted or times <= 1 then
+  if granted ~= false or times <= 1 then
     return granted, used, reset_ms, store
   end
   return hold(own, identity, times - 1)
@@ -229,14 +231,13 @@ function Advanced:access(conf)
   end
   local identity = own.prefix .. identifier
   local granted, used, reset_ms, store = decide(own, identity)
-  if not granted and own.throttling and own.held < own.throttling.queue_limit
+  if granted == false and own.throttling and own.held < own.throttling.queue_limit
     and not conf.dry_run then
     granted, used, reset_ms, store = hold_in_queue(own, identity)
-    if granted == nil then
-      return
-    end
   end
-  if not granted then
+  if granted == nil then
+    return limiting.leave()
+  elseif not granted then
     return reject(conf, own, identifier, used, reset_ms, store)
   end
   show(conf, own, used, reset_ms, 1)

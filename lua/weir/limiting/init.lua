@@ -16,6 +16,10 @@ local log = require "weir.log"
 local response = require "weir.pdk.response"
 local wait = require "weir.wait"
 
+local C = require("weir.ffi").C
+
+local ABORTED = tonumber(C.WEIR_REQ_ABORTED)
+
 local NO_ID = "00000000-0000-0000-0000-000000000000"
 
 local UNEXPECTED = { message = "An unexpected error occurred" }
@@ -60,9 +64,26 @@ function _M.open(strategy, redis, sync_rate)
 end
 
 
+-- True when the client of the request has left, which ends what the request waits for.
+local function is_gone()
+  return C.weir_req_number(wait.ctx.req, ABORTED) ~= 0
+end
+_M.is_gone = is_gone
+
+
+-- Ends a request whose client has left: the service is not to be asked for it. To be called last.
+local function leave()
+  return response.exit(499)
+end
+_M.leave = leave
+
+
 -- The store does not answer: the request passes or, if the config tolerates no faults,
 -- is answered. To be called last. The store's side has logged why.
 function _M.fail(conf)
+  if is_gone() then
+    return leave()
+  end
   if conf.fault_tolerant == false then
     return response.exit(500, UNEXPECTED)
   end
