@@ -1,11 +1,32 @@
 -- rate-limiting-advanced with the strategy local, driven over FastCGI: windows, what is
 -- counted together, headers, rejections.
+require "native"
 local limited = require "plugins.limited"
+local identity = require "weir.store.identity"
 local env = require "lib.env"
 local modes = require "lib.modes"
 local net = require "lib.net"
 
+-- What operators are told of the route's own plugin, for the identifier in X-Value.
+local COUNTERS = [[pdk-run { access: "
+  local counter = require 'weir.counter'
+  local plugin = require 'kong.plugins.rate-limiting-advanced.handler'
+  local conf = { limit = { 50, 5 }, window_size = { 3600, 7 }, namespace = 'counters {a}:',
+                 window_type = 'sliding', compound_identifier = { 'header', 'ip', 'route' } }
+  local value = kong.request.get_header('X-Value')
+  local sets, err = plugin.counters(conf, value or '')
+  if not value then
+    return kong.response.exit(200, err or '')
+  end
+  local set = sets[1]
+  local used = counter.peek(set.store, set.identity, set.windows)
+  kong.response.exit(200, #sets .. set.name .. ' ' .. table.concat(set.titles, ',') .. ' '
+    .. used[0] .. ' ' .. used[1] .. ' ' .. set.identity)
+" }]]
+
 local CONFIGS = {
+  counters = { "{ limit: [ 50, 5 ], window_size: [ 3600, 7 ], namespace: 'counters {a}:', "
+    .. "compound_identifier: [ header, ip, route ], header_name: X-Key }", COUNTERS },
   five = "{ limit: [ 5 ], window_size: [ 30 ], window_type: fixed }",
   two = "{ limit: [ 100, 3 ], window_size: [ 3600, 60 ], window_type: fixed }",
   odd = "{ limit: [ 9, 8, 7, 6, 2, 50 ], "
@@ -39,7 +60,10 @@ describe("rate-limiting-advanced", function()
   local it = modes.wrap(it, function() return l.weir end)
 
   setup(function()
-    l = limited.start("rate-limiting-advanced", CONFIGS)
+    l = limited.start("rate-limiting-advanced", CONFIGS, {
+      plugins = "rate-limiting,rate-limiting-advanced,pdk-run",
+      plugin_dir = env.srcdir .. "/plugins," .. env.srcdir .. "/spec/fixtures/plugins",
+    })
   end)
 
   teardown(function()
@@ -204,6 +228,20 @@ describe("rate-limiting-advanced", function()
     assert.is_truthy(l.weir:wait_log("%[notice%] .*%[rate%-limiting%-advanced%] would have been "
       .. "denied: route dry, " .. client:gsub("%.", "%%.") .. "$"))
     assert.equal(before + 1, l.weir:log_count("would have been denied"))
+  end)
+
+  it("tells operators where it counts", function()
+    env.stay_clear(3600)
+    env.stay_clear(7, 3)
+    local client, key = env.client(), env.client()
+    local got = l:ask("/counters", client, { HTTP_X_KEY = key })
+    assert.equal("3 values are needed, in this order: header, ip, route", got.body)
+    local route = identity.of({ kind = "routes", value = { name = "counters" }, refs = {} }, {})
+    got = l:ask("/counters", client, {
+      HTTP_X_KEY = key, HTTP_X_VALUE = key .. "," .. client .. "," .. route,
+    })
+    assert.equal(("1 7,hour 2 2 ratelimit-advanced:counters%%20%%7Ba%%7D%%3A:header=%d:%s;ip=%d:%s;"
+      .. "route=36:%s;"):format(#key, key, #client, client, route), got.body)
   end)
 
   it("stands behind the older name, too", function()
