@@ -34,6 +34,7 @@ local tonumber = tonumber
 local REQUEST = tonumber(C.WEIR_HEADERS_REQUEST)
 local RESPONSE = tonumber(C.WEIR_HEADERS_RESPONSE)
 local UPSTREAM = tonumber(C.WEIR_HEADERS_UPSTREAM)
+local IS_AUTHORIZER = tonumber(C.WEIR_REQ_IS_AUTHORIZER)
 
 local HEADER_NAME = "x-kong-limit"
 
@@ -242,6 +243,10 @@ end
 
 
 function ResponseRateLimiting:access(conf)
+  local req = wait.ctx.req
+  if C.weir_req_number(req, IS_AUTHORIZER) == 1 then
+    return -- no answer of a service will be seen
+  end
   local own = prepared[conf] or prepare(conf)
   local identifier = identifiers.of(own.by, own.mark)
   local state = { identifier = identifier, identity = own.prefix .. identifier, used = {},
@@ -252,7 +257,7 @@ function ResponseRateLimiting:access(conf)
   else
     state.known = peek_from(own, state, 1)
   end
-  tell_service(wait.ctx.req, own.limits, state, 1)
+  tell_service(req, own.limits, state, 1)
   if not state.known then
     return limiting.fail(conf)
   end
@@ -436,7 +441,7 @@ function ResponseRateLimiting:header_filter(conf)
 
   local state = kong.ctx.plugin.state
   if not state then
-    return -- the request was answered before access
+    return -- the request was answered before access, or there is no service
   end
   local own = prepared[conf]
   local found = read_costs(own, req)

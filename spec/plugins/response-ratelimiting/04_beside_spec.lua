@@ -381,6 +381,7 @@ describe("response-ratelimiting beside", function()
     for _ = 1, 7 do
       local got = ask("/raw/repeated", client, { role = fcgi.AUTHORIZER })
       assert.equal(200, got.status)
+      assert.is_nil(left(got))
     end
     assert.equal("3", left(ask("/raw/repeated", client)))
   end)
