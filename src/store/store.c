@@ -11,13 +11,18 @@
 #include "shm/siphash.h"
 #include "shm/stats.h"
 #include "store/channel.h"
+#include "store/pg.h"
 #include "store/redis.h"
 #include "store/settings.h"
 #include "store/share.h"
+#include "store/sqlite.h"
 #include <inttypes.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* For a transaction of another process to end. */
+#define SQLITE_TIMEOUT_MS 2000
 
 /* A channel and what it was made of. */
 struct way {
@@ -26,6 +31,9 @@ struct way {
     size_t key_n;
     struct arena arena; /* the settings' texts */
     struct redis_settings redis;
+    struct pg_settings pg;
+    struct store_backend *backend; /* the channel's */
+    const char *name;
     struct channel *channel;
 };
 
@@ -81,29 +89,57 @@ void stores_free(struct stores *s)
 
 /* ---- opening ---- */
 
-static int open_backend(struct stores *s, struct way *w, struct str kind, struct str settings,
-                        struct store_backend **backend, const char **name, struct err *e)
+static int open_redis(struct stores *s, struct way *w, struct str settings, struct err *e)
 {
-    int rc;
+    int rc = settings_redis(&w->redis, &w->arena, settings, s->args.conf, e);
 
-    if (!str_eq(kind, STR("redis")))
-        return err_set(e, ERR_CONFIG, "there is no store of counters named %.*s", STR_ARG(kind));
-    rc = settings_redis(&w->redis, &w->arena, settings, s->args.conf, e);
     if (rc < 0)
         return rc;
-    *backend = store_redis_new(s->args.loop, s->resolver, &w->redis);
-    *name = store_redis_name(*backend);
+    w->backend = store_redis_new(s->args.loop, s->resolver, &w->redis);
+    w->name = store_redis_name(w->backend);
     return 0;
+}
+
+static int open_cluster(struct stores *s, struct way *w, struct err *e)
+{
+    const struct conf *conf = s->args.conf;
+
+    if (strcmp(conf->database, "off") == 0)
+        return err_set(e, ERR_CONFIG,
+                       "the policy cluster needs a database; weir.conf says "
+                       "database = off");
+    if (strcmp(conf->database, "sqlite") == 0) {
+        w->backend = store_sqlite_new(s->args.loop, conf->sqlite_file, SQLITE_TIMEOUT_MS);
+        w->name = arena_printf(&w->arena, "sqlite %s", conf->sqlite_file).p;
+        return 0;
+    }
+    w->pg = store_pg_settings(conf);
+    w->backend = store_pg_new(s->args.loop, s->resolver, &w->pg);
+    w->name =
+        arena_printf(&w->arena, "postgres %s:%u/%s", w->pg.host, w->pg.port, w->pg.database).p;
+    return 0;
+}
+
+static int open_backend(struct stores *s, struct way *w, struct str kind, struct str settings,
+                        struct err *e)
+{
+    if (str_eq(kind, STR("redis")))
+        return open_redis(s, w, settings, e);
+    if (str_eq(kind, STR("cluster")))
+        return open_cluster(s, w, e);
+    return err_set(e, ERR_CONFIG, "there is no store of counters named %.*s", STR_ARG(kind));
 }
 
 static int open_way(struct stores *s, struct way *w, struct str kind, struct str settings,
                     struct err *e)
 {
     struct channel_args args = { .loop = s->args.loop, .key = s->args.key };
-    int rc = open_backend(s, w, kind, settings, &args.backend, &args.name, e);
+    int rc = open_backend(s, w, kind, settings, e);
 
     if (rc < 0)
         return rc;
+    args.backend = w->backend;
+    args.name = w->name;
     if (s->args.stats) {
         args.figures = stats_store_claim(s->args.stats, args.name);
         args.whole = stats_instance(s->args.stats);
