@@ -44,4 +44,19 @@ return {
   command = function(argv)
     return require("weir.cli.main")(argv)
   end,
+
+  -- The same for a command that may wait: what to run in a coroutine, and the table
+  -- whose field status will be the exit status.
+  task = function(argv)
+    local outcome = {}
+
+    return function()
+      local ok, status = xpcall(require("weir.cli.main"), require("weir.trace"), argv)
+
+      if not ok then
+        io.stderr:write("weir: ", tostring(status), "\n")
+      end
+      outcome.status = ok and status or 1
+    end, outcome
+  end,
 }

@@ -26,7 +26,7 @@ local function without_nulls(value)
 end
 
 -- What the handlers of a configured plugin get.
-local function make_conf(entity)
+function _M.conf_of(entity)
   local conf = without_nulls(entity.config or {})
   conf.__plugin_id = entity.id
   conf.route_id = entity.route and entity.route.id
@@ -64,7 +64,7 @@ local function by_scope(entities)
       local scopes = out[entity.name] or {}
       out[entity.name] = scopes
       scopes[scope_key(entity.route, entity.service)] = {
-        conf = make_conf(entity), id = entity.id,
+        conf = _M.conf_of(entity), id = entity.id,
       }
     end
   end

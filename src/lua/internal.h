@@ -20,7 +20,7 @@ struct vm {
     struct vm_args args;
     /* The Lua half itself broke on a request: answers 500 if nothing was sent, and ends it. */
     void (*on_request_failed)(struct req *req);
-    int ref_request, ref_timer, ref_load, ref_start, ref_check, ref_command;
+    int ref_request, ref_timer, ref_load, ref_start, ref_check, ref_command, ref_task;
 };
 
 /* The one state of this process; NULL before vm_open. */

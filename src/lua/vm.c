@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "conf/keys.h"
 #include "conf/snapshot.h"
+#include "ev/loop.h"
 #include "lua/co.h"
 #include "lua/internal.h"
 #include "req/req.h"
@@ -129,6 +130,7 @@ static int load_boot(struct vm *vm, struct err *e)
     vm->ref_start = ref_field(L, "start");
     vm->ref_check = ref_field(L, "check");
     vm->ref_command = ref_field(L, "command");
+    vm->ref_task = ref_field(L, "task");
     lua_pop(L, 1);
     return 0;
 }
@@ -253,23 +255,57 @@ int vm_check(const struct conf *conf, struct buf *found, struct err *e)
     return rc;
 }
 
-int lua_command(const struct conf *conf, int argc, char **argv, struct err *e)
+static void push_words(lua_State *L, int argc, char **argv)
 {
-    struct vm_args args = { .conf = conf };
-    struct vm *vm;
-    int rc = open_state(&vm, &args, e);
+    lua_createtable(L, argc, 0);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+/*
+ * The function below its argument gives what to run in a coroutine, and the table that will hold
+ * its exit status.
+ */
+static int run_waiting(struct vm *vm, struct err *e)
+{
+    lua_State *L = vm->L;
+    int ref, status, rc = call(L, 1, 2, e);
+    bool is_over = false;
 
     if (rc < 0)
         return rc;
-    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->ref_command);
-    lua_createtable(vm->L, argc, 0);
-    for (int i = 0; i < argc; i++) {
-        lua_pushstring(vm->L, argv[i]);
-        lua_rawseti(vm->L, -2, i + 1);
+    lua_insert(L, -2);
+    ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    co_run(vm, ref, 0, NULL);
+    while (!is_over) {
+        lua_getfield(L, -1, "status");
+        is_over = !lua_isnil(L, -1);
+        status = (int)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+        if (!is_over)
+            loop_turn(vm->args.loop, true);
     }
-    rc = call(vm->L, 1, 1, e);
-    if (rc == 0)
-        rc = (int)lua_tointeger(vm->L, -1);
+    return status;
+}
+
+int lua_command(const struct vm_args *args, int argc, char **argv, struct err *e)
+{
+    struct vm *vm;
+    int rc = open_state(&vm, args, e);
+
+    if (rc < 0)
+        return rc;
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, args->loop ? vm->ref_task : vm->ref_command);
+    push_words(vm->L, argc, argv);
+    if (args->loop) {
+        rc = run_waiting(vm, e);
+    } else {
+        rc = call(vm->L, 1, 1, e);
+        if (rc == 0)
+            rc = (int)lua_tointeger(vm->L, -1);
+    }
     vm_close(vm);
     return rc;
 }

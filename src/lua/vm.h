@@ -14,11 +14,11 @@ struct counter_table;
 struct vm;
 
 struct vm_args {
-    struct loop *loop; /* NULL for commands: nothing may wait then */
+    struct loop *loop; /* NULL: nothing may wait then */
     const struct conf *conf;
-    struct counter_table *counters; /* NULL for commands */
-    struct stores *stores;          /* NULL for commands */
-    unsigned worker_id;             /* 0 for commands */
+    struct counter_table *counters; /* NULL: nothing may count, here and in stores */
+    struct stores *stores;
+    unsigned worker_id; /* 0 for commands */
 };
 
 /*
@@ -43,7 +43,10 @@ int vm_take_snapshot(const struct conf *conf, struct err *e) MUST_CHECK;
  */
 int vm_check(const struct conf *conf, struct buf *found, struct err *e) MUST_CHECK;
 
-/* A command of lua/weir/cli (`weir plugins list`); the exit status, or negative with e set. */
-int lua_command(const struct conf *conf, int argc, char **argv, struct err *e) MUST_CHECK;
+/*
+ * A command of lua/weir/cli (`weir plugins list`); the exit status, or negative with e set. With a
+ * loop in args it may wait: the loop turns until it has ended.
+ */
+int lua_command(const struct vm_args *args, int argc, char **argv, struct err *e) MUST_CHECK;
 
 #endif

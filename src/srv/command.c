@@ -6,11 +6,13 @@
 #include "base/log.h"
 #include "lua/vm.h"
 #include "srv/control.h"
+#include "srv/counters.h"
 #include "srv/master.h"
 #include "srv/migrations.h"
 #include "srv/notify.h"
 #include "srv/spawned.h"
 #include "srv/start.h"
+#include "srv/state.h"
 #include "srv/upgrade.h"
 #include "srv/worker.h"
 #include <fcntl.h>
@@ -42,7 +44,7 @@ struct arguments {
 struct command {
     const char *name, *synopsis, *summary, *help;
     int (*run)(const struct arguments *a);
-    bool takes_words;
+    bool takes_words, takes_options; /* of its own, which stay among its words */
 };
 
 static int complain(const struct err *e)
@@ -267,7 +269,7 @@ static int run_plugins(const struct arguments *a)
     if (rc == 0)
         rc = become_worker(conf, &e);
     if (rc == 0)
-        rc = lua_command(conf, a->argc, a->argv, &e);
+        rc = lua_command(&(struct vm_args){ .conf = conf }, a->argc, a->argv, &e);
     conf_free(conf);
     return rc < 0 ? complain(&e) : rc;
 }
@@ -325,40 +327,68 @@ static int run_status(const struct arguments *a)
     return control_status(or_null(a->conf_path), or_null(a->prefix), &e) == 0 ? GOOD : complain(&e);
 }
 
+static int run_counters(const struct arguments *a)
+{
+    static struct state instance;
+    struct conf *conf = NULL;
+    struct err e;
+    int rc = load_conf(a, &conf, &e), found = 0;
+
+    if (rc == 0)
+        rc = found = control_find(or_null(a->conf_path), or_null(a->prefix), &instance, &e);
+    if (rc >= 0)
+        rc = counters_command(conf, found ? &instance : NULL, a->argc, a->argv, &e);
+    conf_free(conf);
+    return rc < 0 ? complain(&e) : rc;
+}
+
 /* ---- the command line */
 
 static const struct command COMMANDS[] = {
     { "start", "start [-F]", "starts weir",
       "Starts weir. It goes into the background once its workers are ready; with\n"
       "-F or --foreground it stays, for systemd and containers.",
-      run_start, false },
+      run_start, false, false },
     { "stop", "stop", "stops it fast",
-      "Stops weir fast: requests in flight are cut off. Waits until it is gone.", run_stop, false },
+      "Stops weir fast: requests in flight are cut off. Waits until it is gone.", run_stop, false,
+      false },
     { "quit", "quit", "stops it gracefully",
       "Stops weir gracefully: requests in flight end first, for at most drain_timeout.\n"
       "Waits until it is gone.",
-      run_quit, false },
+      run_quit, false, false },
     { "reload", "reload", "loads configuration and plugins again",
       "Loads configuration and plugins again, without losing a request. If anything is\n"
       "wrong, prints it, and what runs goes on.",
-      run_reload, false },
+      run_reload, false, false },
     { "restart", "restart [-F]", "checks, stops, starts",
-      "Checks the configuration, stops weir if it runs, and starts it.", run_restart, false },
+      "Checks the configuration, stops weir if it runs, and starts it.", run_restart, false,
+      false },
     { "check", "check", "checks configuration and plugins",
-      "Checks weir.conf, the declarative configuration and the plugins.", run_check, false },
+      "Checks weir.conf, the declarative configuration and the plugins.", run_check, false, false },
     { "status", "status", "prints what runs",
-      "Prints what runs: master, workers, listeners, counters.", run_status, false },
+      "Prints what runs: master, workers, listeners, counters.", run_status, false, false },
     { "plugins", "plugins list|check", "lists or checks the plugins",
       "list shows the plugins that are found. check loads each, or those that are named\n"
       "behind it, and says what is wrong with it.",
-      run_plugins, true },
+      run_plugins, true, false },
+    { "counters", "counters get|reset|grant", "shows or changes a client's counters",
+      "counters get PLUGIN IDENTIFIER      what was counted, in each window\n"
+      "counters reset PLUGIN IDENTIFIER    counts from 0 again\n"
+      "counters grant PLUGIN IDENTIFIER N  takes N off what was counted\n"
+      "\n"
+      "PLUGIN is a plugin's name, or the id of its entry; IDENTIFIER is what requests are\n"
+      "counted by, such as the client's address.\n"
+      "  --service NAME|ID, --route NAME|ID   the entry's scope, where there are several\n"
+      "  --by KIND                            IDENTIFIER is of this kind: ip, header, ...",
+      run_counters, true, true },
     { "migrations", "migrations up|list", "makes or lists the database's tables",
       "up makes the tables that the policy cluster counts in, or brings them to this\n"
       "version; list shows what is done and what is to do (exit status 1: something is).\n"
       "  --unlogged   behind up, for PostgreSQL: no write-ahead log; a crash of the server\n"
       "               empties the counters, and no standby has them",
-      run_migrations, true },
-    { "version", "version", "prints the version", "Prints the version.", run_version, false },
+      run_migrations, true, true },
+    { "version", "version", "prints the version", "Prints the version.", run_version, false,
+      false },
 };
 
 static const char OPTIONS_TEXT[] =
@@ -406,6 +436,15 @@ static bool is_option(const char *word, const char *brief, const char *full)
     return strcmp(word, brief) == 0 || strcmp(word, full) == 0;
 }
 
+/* Whether options that weir does not know are the command's. */
+static bool takes_options(const struct arguments *a)
+{
+    for (size_t i = 0; a->argc && i < ARRAY_LEN(COMMANDS); i++)
+        if (strcmp(a->argv[0], COMMANDS[i].name) == 0)
+            return COMMANDS[i].takes_options;
+    return false;
+}
+
 /* Takes the options out of argv and leaves the words. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
@@ -425,7 +464,7 @@ static int parse(struct arguments *a, int argc, char **argv)
             a->help = true;
         else if (is_option(word, "-v", "--version"))
             a->argv[a->argc++] = VERSION_WORD;
-        else if (*word == '-')
+        else if (*word == '-' && !takes_options(a))
             rc = usage_error("unknown option", word);
         else
             a->argv[a->argc++] = argv[i];

@@ -130,6 +130,18 @@ int control_reload(const char *conf_path, const char *prefix, struct err *e)
     return rc == 0 ? wait_for_reload(&i, s.reloads_begun, e) : rc;
 }
 
+int control_find(const char *conf_path, const char *prefix, struct state *out, struct err *e)
+{
+    struct instance i;
+    int rc = find(&i, conf_path, prefix, e);
+
+    if (rc == 1)
+        rc = state_read(out, i.pid_file, e);
+    else if (rc == 0)
+        return 0;
+    return rc == 0 ? 1 : rc;
+}
+
 int control_status(const char *conf_path, const char *prefix, struct err *e)
 {
     struct instance i;

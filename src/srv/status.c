@@ -76,10 +76,39 @@ static void print_counters(const struct shared *shared)
     struct counter_gauges g = counter_get_gauges(shared->counters);
 
     printf("requests       %llu\n", (unsigned long long)stats_requests(shared->stats));
-    printf("counters       %llu of %llu slots used (%.1f %%), %llu evicted\n",
+    printf("counters       %llu of %llu slots used (%.1f %%) in %.1f MiB, %llu evicted\n",
            (unsigned long long)g.slots_used, (unsigned long long)g.slots,
            g.slots ? 100.0 * (double)g.slots_used / (double)g.slots : 0.0,
-           (unsigned long long)g.evicted);
+           (double)shared->region.bytes / (1 << 20), (unsigned long long)g.evicted);
+}
+
+static void print_store(const struct stats_store *s)
+{
+    char state[40] = "ok";
+
+    if (s->open)
+        snprintf(state, sizeof state, "not answering for %lld s",
+                 (long long)(clock_now_ms() - s->since_ms) / 1000);
+    printf("%-40s  %-27s %12llu %10llu %12llu %12llu %9llu\n", s->name, state,
+           (unsigned long long)s->asked, (unsigned long long)s->merged,
+           (unsigned long long)s->round_trips, (unsigned long long)s->remembered,
+           (unsigned long long)s->failed);
+}
+
+/* Of all workers since the region was made; nothing where no store was asked. */
+static void print_stores(const struct stats *stats)
+{
+    const struct stats_store *row;
+    unsigned at = 0;
+
+    while ((row = stats_store_next(stats, &at)) != NULL) {
+        const struct stats_store copy = *row;
+
+        if (at == 1)
+            printf("\nstore                                     state                     "
+                   "     requests     merged  round trips   remembered    failed\n");
+        print_store(&copy);
+    }
 }
 
 int status_print(const struct state *s, struct err *e)
@@ -101,6 +130,7 @@ int status_print(const struct state *s, struct err *e)
     } else {
         print_counters(&shared);
         print_workers(shared.stats, s);
+        print_stores(shared.stats);
     }
     shared_close(&shared);
     return 0;

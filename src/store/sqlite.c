@@ -81,13 +81,21 @@ static void answer_all(struct batch *b, int code, const char *reason)
     }
 }
 
+/* Whoever tells of it names the store, and with it the file. */
+static const char *without_name(const struct batch *b)
+{
+    size_t n = strlen("sqlite : ") + strlen(b->store->path);
+
+    return strncmp(b->err.text, "sqlite ", 7) == 0 && strlen(b->err.text) > n ? b->err.text + n
+                                                                              : b->err.text;
+}
+
 static void on_late(struct errand *e)
 {
     struct batch *b = CONTAINER_OF(e, struct batch, errand);
     struct err reason; /* b's is the thread's still */
 
-    err_set(&reason, ERR_TIMEOUT, "sqlite %s: no answer within %lld ms", b->store->path,
-            (long long)b->store->timeout_ms);
+    err_set(&reason, ERR_TIMEOUT, "no answer within %lld ms", (long long)b->store->timeout_ms);
     answer_all(b, ERR_TIMEOUT, reason.text);
 }
 
@@ -97,7 +105,7 @@ static void on_done(struct errand *e)
 
     if (e->state == ERRAND_RAN) {
         b->store->base.round_trips++;
-        answer_all(b, b->code, b->code ? b->err.text : NULL);
+        answer_all(b, b->code, b->code ? without_name(b) : NULL);
     }
     TAILQ_REMOVE(&b->store->batches, b, link);
     free(b);
@@ -146,7 +154,7 @@ static void free_store(struct store_backend *base)
     struct batch *b;
 
     TAILQ_FOREACH (b, &s->batches, link)
-        answer_all(b, ERR_CANCELLED, "sqlite: given up");
+        answer_all(b, ERR_CANCELLED, "given up");
     errands_free(s->errands);
     free(s->path);
     free(s);

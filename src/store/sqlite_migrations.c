@@ -9,6 +9,7 @@
 #include "peer/sqlite.h"
 #include "store/migrations.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,15 +55,12 @@ static int get_version(struct sqlite *s, unsigned *version, struct err *e)
 
 int sqlite_check_tables(struct sqlite *s, struct err *e)
 {
+    struct err reason;
     unsigned number;
     int rc = get_version(s, &number, e);
 
-    if (rc == 0 && number > ARRAY_LEN(STEPS))
-        rc = err_set(e, ERR_CONFIG, "sqlite %s: has tables of a newer weir: version %u, not %zu",
-                     s->path, number, ARRAY_LEN(STEPS));
-    if (rc == 0 && number < ARRAY_LEN(STEPS))
-        rc = err_set(e, ERR_CONFIG, "sqlite %s: has %s; run: weir migrations up", s->path,
-                     number ? "tables of an older weir" : "no tables yet");
+    if (rc == 0 && (rc = migrations_judge(&MIGRATIONS_SQLITE, number, &reason)) != 0)
+        err_set(e, rc, "sqlite %s: %s", s->path, reason.text);
     return rc;
 }
 
@@ -163,13 +161,10 @@ static int make_dir(const char *path, mode_t mode, struct err *e)
     return 0;
 }
 
-int sqlite_make_place(const char *path, uid_t uid, gid_t gid, struct err *e)
+static int make_dirs(char *dir, uid_t uid, gid_t gid, struct err *e)
 {
-    char dir[PATH_MAX];
     int rc = 0;
 
-    if (!dir_of(path, dir) || access(dir, F_OK) == 0)
-        return 0;
     for (char *p = strchr(dir + 1, '/'); p && rc == 0; p = strchr(p + 1, '/')) {
         *p = '\0';
         rc = make_dir(dir, 0755, e);
@@ -182,17 +177,40 @@ int sqlite_make_place(const char *path, uid_t uid, gid_t gid, struct err *e)
     return rc;
 }
 
-static int become_owner(const char *path, struct err *e)
+/* An empty file is an empty database. */
+static int make_file(const char *path, uid_t uid, gid_t gid, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+    int rc = 0;
+
+    if (fd == -1)
+        return errno == EEXIST ? 0 : err_set_errno(e, "sqlite: cannot make %s", path);
+    if (geteuid() == 0 && fchown(fd, uid, gid) == -1)
+        rc = err_set_errno(e, "sqlite: cannot give %s to its user", path);
+    close(fd);
+    return rc;
+}
+
+int sqlite_make_place(const char *path, uid_t uid, gid_t gid, struct err *e)
 {
     char dir[PATH_MAX];
+    int rc = 0;
+
+    if (dir_of(path, dir) && access(dir, F_OK) == -1)
+        rc = make_dirs(dir, uid, gid, e);
+    return rc == 0 ? make_file(path, uid, gid, e) : rc;
+}
+
+static int become_owner(const char *path, struct err *e)
+{
     struct stat st;
 
-    if (geteuid() != 0 || !dir_of(path, dir))
+    if (geteuid() != 0)
         return 0;
-    if (stat(dir, &st) == -1)
-        return err_set_errno(e, "sqlite: cannot examine the directory %s", dir);
+    if (lstat(path, &st) == -1)
+        return err_set_errno(e, "sqlite: cannot examine %s", path);
     if (setegid(st.st_gid) == -1 || seteuid(st.st_uid) == -1)
-        return err_set_errno(e, "sqlite: cannot become the owner of %s", dir);
+        return err_set_errno(e, "sqlite: cannot become the owner of %s", path);
     return 0;
 }
 

@@ -12,9 +12,9 @@
 struct sqlite;
 
 /*
- * Before the migrations, as root: makes the file's directory, if it is missing, and gives it to
- * the user that workers run as; those above it are root's. As root the migrations work as the
- * owner of that directory, so that the workers may write the file and what SQLite puts beside it.
+ * Before the migrations, as root: makes the file and, if it is missing, its directory, and gives
+ * them to the user that workers run as; directories above are root's. As root the migrations work
+ * as the owner of the file, so that the workers may write it and what SQLite puts beside it.
  */
 int sqlite_make_place(const char *path, uid_t uid, gid_t gid, struct err *e) MUST_CHECK;
 

@@ -1,7 +1,7 @@
 -- The commands of weir that are written in Lua. Exit status: 0 good, 1 the
 -- answer is no, 2 the command was not understood.
 
-local commands = { plugins = "weir.cli.plugins" }
+local commands = { counters = "weir.cli.counters", plugins = "weir.cli.plugins" }
 
 -- argv: the command and its arguments.
 return function(argv)

@@ -11,7 +11,7 @@ static void expect_failure(int code, const char *reason)
     struct question q = ask(STORE_CHARGE, "a");
 
     add_window(&q, PERIOD_YEAR, 0);
-    if (put(&q) != code || !strstr(q.reason, reason) || !strstr(q.reason, path))
+    if (put(&q) != code || !strstr(q.reason, reason) || strstr(q.reason, path))
         fail_msg("%d: %s", q.code, q.reason);
 }
 
@@ -124,7 +124,7 @@ static void a_file_that_is_no_database_is_told_of(void **state)
     expect_failure(ERR_SYNTAX, "file is not a database; put it away");
     assert_int_equal(unlink(path), 0);
     write_file("", 0, 0);
-    expect_failure(ERR_CONFIG, "run: weir migrations up");
+    expect_failure(ERR_CONFIG, "weir's tables are missing; run: weir migrations up");
     must_migrate();
     charge("a", PERIOD_YEAR, 2);
     assert_int_equal(peek("a", PERIOD_YEAR), 2);
@@ -179,7 +179,7 @@ static void tables_of_other_versions_are_told_of(void **state)
     store->type->free(store);
     sql("PRAGMA user_version=99");
     store = store_sqlite_new(loop, path, 5000);
-    expect_failure(ERR_CONFIG, "has tables of a newer weir: version 99, not 1");
+    expect_failure(ERR_CONFIG, "weir's tables are of version 99, this weir knows only 1");
     sql("PRAGMA user_version=1");
     assert_int_equal(peek("a", PERIOD_YEAR), 2);
     assert_int_equal(unlink(path), 0);
@@ -234,7 +234,7 @@ static int charge_until_failure(const char *reason)
         add_window(&q, PERIOD_YEAR, 0);
         if (put(&q) == 0)
             continue;
-        if (!strstr(q.reason, reason) || !strstr(q.reason, path))
+        if (!strstr(q.reason, reason))
             fail_msg("%d: %s", q.code, q.reason);
         return i;
     }
