@@ -13,6 +13,8 @@
 /* A store that is back is known to be so within a second. */
 #define FIRST_PAUSE_MS 100
 #define LAST_PAUSE_MS 1000
+/* One that fails again so soon after a good answer is probed no more often than before. */
+#define RELAPSE_MS 10000
 
 struct probe {
     void (*fn)(void *arg);
@@ -64,24 +66,32 @@ void breaker_good(struct breaker *b)
     if (!b->open)
         return;
     b->open = false;
+    b->closed_mono_ms = clock_mono_ms();
     event_del(b->timer);
     if (is_news(b, 0))
         log_notice("%s answers again: limits hold", b->name);
+}
+
+static unsigned next_pause(const struct breaker *b)
+{
+    bool relapse = clock_mono_ms() - b->closed_mono_ms < RELAPSE_MS;
+
+    if (b->pause_ms == 0 || (!b->open && !relapse))
+        return FIRST_PAUSE_MS;
+    return b->pause_ms * 2 < LAST_PAUSE_MS ? b->pause_ms * 2 : LAST_PAUSE_MS;
 }
 
 void breaker_bad(struct breaker *b, const char *reason)
 {
     struct timeval tv;
 
+    b->pause_ms = next_pause(b);
     if (!b->open) {
         b->open = true;
-        b->pause_ms = FIRST_PAUSE_MS;
         if (is_news(b, 1))
             log_warn("%s does not answer: %s; until it does, requests pass or fail as "
                      "fault_tolerant of their plugins says",
                      b->name, reason);
-    } else if (b->pause_ms < LAST_PAUSE_MS) {
-        b->pause_ms = b->pause_ms * 2 < LAST_PAUSE_MS ? b->pause_ms * 2 : LAST_PAUSE_MS;
     }
     tv = (struct timeval){ b->pause_ms / 1000, (b->pause_ms % 1000) * 1000 };
     event_add(b->timer, &tv);

@@ -13,7 +13,8 @@ struct stats_store;
 
 struct breaker {
     bool open;
-    unsigned pause_ms; /* until the next probe */
+    unsigned pause_ms; /* until the next probe; 0: there was none yet */
+    int64_t closed_mono_ms;
     const char *name;
     struct stats_store *figures; /* NULL: none */
     struct event *timer;
