@@ -27,10 +27,12 @@ local function yml(plugin, configs, url)
 end
 
 -- configs: name of a route, whose path is /name -> its plugin's config (YAML in braces, the
--- name of another plugin may stand before it), or several. conf: keys of weir.conf that differ.
+-- name of another plugin may stand before it), or several; or a function of the environment that
+-- gives these. conf: keys of weir.conf that differ.
 function _M.start(plugin, configs, conf)
   local self = setmetatable({ env = env.new() }, limited)
   local service = upstream.nginx(self.env)
+  configs = type(configs) == "function" and configs(self.env) or configs
   self.weir = weir.new(self.env, { yml = yml(plugin, configs, service.url), conf = conf })
   self.weir:start()
   return self

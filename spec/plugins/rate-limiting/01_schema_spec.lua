@@ -143,6 +143,44 @@ describe("rate-limiting: schema", function()
     end
   end)
 
+  it("knows configs that are rate-limiting-advanced's", function()
+    local advanced = "rate-limiting-advanced"
+    local said = {}
+    local both = plugins.new({
+      ["rate-limiting"] = schema,
+      [advanced] = assert(plugins.subschema(dofile("plugins/" .. advanced .. "/schema.lua"))),
+    })
+    package.loaded["weir.deprecation"] = { say = function(messages)
+      said[#said + 1] = table.concat(messages, "; ")
+    end }
+    local function translate(config)
+      return both:accept({ name = "rate-limiting", config = config })
+    end
+    local entity = assert(translate({ limit = "10,100", window_size = "60, 3600", sync_rate = 10 }))
+    assert.equal(advanced, entity.name)
+    assert.same({ 10, 100 }, entity.config.limit)
+    assert.same({ 60, 3600 }, entity.config.window_size)
+    assert.equal("cluster", entity.config.strategy)
+    assert.same({ "rate-limiting: a config with limit and window_size is deprecated, please use "
+      .. "rate-limiting-advanced instead" }, said)
+    entity = assert(translate({ limit = 10, window_size = 60, sync_rate = -1 }))
+    assert.same({ 10 }, entity.config.limit)
+    assert.equal("local", entity.config.strategy)
+    entity = assert(translate({ limit = { 10 }, window_size = { 60 }, strategy = "redis", redis = {
+      sentinel_master = "m", sentinel_role = "master", sentinel_addresses = "a:1,b:2",
+    } }))
+    assert.equal("redis", entity.config.strategy)
+    assert.same({ { host = "a", port = 1 }, { host = "b", port = 2 } },
+                entity.config.redis.sentinel_nodes)
+    local _, errors = translate({ limit = "ten", window_size = "60" })
+    assert.same({ "expected a number" }, errors.config.limit)
+    with("WEIR_DATABASE", "off", function()
+      assert.equal("local", translate({ limit = 10, window_size = 60 }).config.strategy)
+    end)
+    package.loaded["weir.deprecation"] = nil
+    assert.equal("unknown field", refused({ minute = 5, limit = 10 }).config.limit)
+  end)
+
   it("wants a status that an error can have", function()
     assert.equal("value must be greater than 0", refused({ minute = 5, error_code = 0 })
       .config.error_code)
