@@ -3,9 +3,13 @@
  * with short pauses: SQLite's own handler sleeps up to 100 ms between two
  * looks, which is long beside a transaction of one.
  */
+#define _GNU_SOURCE /* O_TMPFILE */
 #include "peer/sqlite.h"
 #include "base/clock.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +20,7 @@
 #define CACHE_KIB 8192
 #define CHECKPOINT_PAGES 8192
 #define WAL_KEPT_BYTES (64 << 20) /* of the log's file, after it grew for once */
+#define ROOM_BYTES (256 << 10)
 #define MIGRATE "run: weir migrations up"
 
 static int on_busy(void *arg, int tries)
@@ -98,6 +103,29 @@ int sqlite_fail(const struct sqlite *s, int rc, struct err *e)
         return err_set(e, ERR_SYSTEM, "sqlite %s: %s", s->path,
                        s->handle ? sqlite3_errmsg(s->handle) : sqlite3_errstr(rc));
     }
+}
+
+bool sqlite_lacked_room(const struct sqlite *s, int rc)
+{
+    int kind = rc & 0xff;
+
+    return kind == SQLITE_FULL ||
+           ((kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN) && is_no_room(errno_of(s)));
+}
+
+int sqlite_find_room(const struct sqlite *s, struct err *e)
+{
+    const char *end = strrchr(s->path, '/');
+    char dir[PATH_MAX];
+    int fd, error;
+
+    snprintf(dir, sizeof dir, "%.*s", end ? (int)(end - s->path) + 1 : 2, end ? s->path : "./");
+    fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd == -1)
+        return is_no_room(errno) ? fail_errno(s, errno, e) : 0; /* not every file system can */
+    error = posix_fallocate(fd, 0, ROOM_BYTES);
+    close(fd);
+    return is_no_room(error) ? fail_errno(s, error, e) : 0;
 }
 
 bool sqlite_may_stay(int rc)

@@ -38,6 +38,15 @@ bool sqlite_is_there(const struct sqlite *s);
 /* What rc, which a call of SQLite on s has just returned, means; returns an err_code. */
 int sqlite_fail(const struct sqlite *s, int rc, struct err *e);
 
+/*
+ * Whether its directory takes another quarter of a megabyte; else fails with words. For after a
+ * failure for want of room: the log has a corner left for one small change all the time.
+ */
+int sqlite_find_room(const struct sqlite *s, struct err *e) MUST_CHECK;
+
+/* Whether rc was for want of room. Right behind the call that returned it. */
+bool sqlite_lacked_room(const struct sqlite *s, int rc);
+
 /* Whether the connection is of use after such an rc: the disk is full, or others hold the lock. */
 bool sqlite_may_stay(int rc);
 

@@ -52,7 +52,8 @@ struct tally {
     struct sqlite db;
     char *path;
     sqlite3_stmt *statements[STATEMENTS];
-    unsigned fresh; /* rows that this batch makes */
+    bool lacked_room; /* at the last batch that wrote */
+    unsigned fresh;   /* rows that this batch makes */
     char swept_to[STORE_IDENTITY_MAX];
     size_t swept_to_n;
 };
@@ -357,14 +358,18 @@ static int run_batch(struct tally *t, struct tally_item *items, size_t n)
 int tally_run(struct tally *t, struct tally_item *items, size_t n,
               const struct tally_patience *patience, struct err *e)
 {
+    bool reads = only_reads(items, n);
     int rc, code;
 
     t->db.until_us = patience->until_us;
     t->db.stop = patience->stop;
-    code = open_db(t, e);
+    code = t->lacked_room && !reads ? sqlite_find_room(&t->db, e) : 0;
+    if (code == 0)
+        code = open_db(t, e);
     if (code != 0)
         return code;
     rc = run_batch(t, items, n);
+    t->lacked_room = sqlite_lacked_room(&t->db, rc) || (reads && t->lacked_room);
     if (rc == SQLITE_OK)
         return 0;
     code = sqlite_fail(&t->db, rc, e); /* before another call changes the message */
