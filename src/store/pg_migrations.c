@@ -31,7 +31,7 @@ static const char COUNTERS[] =
     "INSERT INTO weir_sweeps VALUES (0, 0);\n"
     "\n"
     "CREATE FUNCTION weir_now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS\n"
-    "'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint';\n"
+    "'SELECT floor(date_part(''epoch'', clock_timestamp()) * 1000)::bigint'; -- extract is slower\n"
     "\n"
     "-- Where in a state the window is; behind its end when it is not there.\n"
     "CREATE FUNCTION weir_find(state bigint[], what bigint) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$\n"

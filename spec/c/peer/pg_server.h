@@ -1,5 +1,5 @@
 /*
- * A PostgreSQL of a spec's own: a new cluster below /tmp, a unix socket and a
+ * A PostgreSQL of a spec's own: a new cluster below PG_SERVER_PARENT, a unix socket and a
  * free port, with TLS and passwords on the port and without on the socket. It
  * dies with the spec. Run by the user postgres when the spec is root.
  */
@@ -22,6 +22,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef PG_SERVER_PARENT
+#define PG_SERVER_PARENT "/tmp"
+#endif
 
 struct pg_server {
     char dir[64]; /* the socket's directory; the cluster is below it */
@@ -173,7 +177,7 @@ static inline void pg_server_make(struct pg_server *s)
     char program[200], command[1000];
     PGconn *c;
 
-    snprintf(s->dir, sizeof s->dir, "/tmp/weir-pg-XXXXXX");
+    snprintf(s->dir, sizeof s->dir, PG_SERVER_PARENT "/weir-pg-XXXXXX");
     pg_server_check(mkdtemp(s->dir) != NULL, "mkdtemp");
     if (geteuid() == 0)
         pg_server_check(chown(s->dir, user->pw_uid, user->pw_gid) == 0, "chown");
