@@ -5,6 +5,7 @@ package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.pat
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
 local limits = require "lib.limits"
+local net = require "lib.net"
 local stores = require "lib.stores"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
@@ -218,6 +219,33 @@ describe("weir counters", function()
     assert.matches("\nhour +0 +5 +5 ", text)
     assert.matches("in sqlite ", text)
     assert.same({}, e:regions())
+  end)
+
+  it("that cannot reach a store says so, as weir status does", function()
+    assert.equal(0, (select(2, w:command("migrations", { args = { "up" } }))))
+    w:start()
+    local file = e:path("run/weir.db")
+    local function status()
+      return (w:command("status"))
+    end
+    local function ask()
+      return assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/b" } })).status
+    end
+    assert.equal(200, ask())
+    assert.matches("\nsqlite %S+ +ok ", status())
+    assert(os.rename(file, file .. ".away"))
+    assert.equal(200, ask()) -- it is fault tolerant
+    assert.matches("\nsqlite %S+ +not answering for %d+ s ", status())
+    assert.matches("there is no such file",
+                   counters(1, "get", "rate-limiting", "127.0.0.1", "--route", "route-2"))
+    assert(os.rename(file .. ".away", file))
+    net.wait_until(10, function()
+      return ask() == 200 and status():match("\nsqlite %S+ +ok ")
+    end)
+    assert.matches("\nsqlite %S+ +ok ", status())
+    w:expect_log("does not answer: there is no such file; run: weir migrations up")
+    w:stop()
+    e:check()
   end)
 
   it("finds an entry by service or id, and names each limit", function()
