@@ -217,12 +217,22 @@ static void on_all_left(struct redis_link *l)
     }
 }
 
+/* While the socket takes less than comes, what has left must not count as waiting for ever. */
+static void drop_sent(struct redis_link *l)
+{
+    if (l->state != READY || l->sent_bytes < l->out.n / 2)
+        return;
+    buf_drop(&l->out, l->sent_bytes);
+    l->sent_bytes = 0;
+}
+
 static void on_write_error(struct redis_link *l, int error)
 {
     unsigned epoch = l->epoch;
     struct err e;
 
     if (error == EAGAIN || error == EWOULDBLOCK) {
+        drop_sent(l);
         l->blocked = true;
         redis_conn_want_write(&l->conn, true);
         deadline_set(&l->sends, &l->send_deadline);

@@ -1,6 +1,6 @@
 /*
  * See redis_replies.h. Bounds each line, each bulk string as soon as its length
- * is announced, each array, and what all of a reply takes as objects; hiredis bounds the depth.
+ * is announced, each array, their depth, and what all of a reply takes as objects.
  * Knows no sockets. hiredis 0.14 and 1.x differ in the types of their callbacks.
  */
 #define _GNU_SOURCE /* memmem */
@@ -11,6 +11,7 @@
 #define HELD_MAX_BYTES ((size_t)2 * REDIS_REPLY_MAX_BYTES)
 #define ARENA_FIRST_BYTES 4096
 #define ARENA_KEPT_BYTES 65536 /* one that has grown larger is not kept */
+#define DEPTH_MAX 7            /* of arrays; no hiredis allows less, and later ones have no bound */
 #define FIRST_ELEMENTS 8       /* a power of two */
 
 #if HIREDIS_MAJOR > 0
@@ -86,8 +87,11 @@ static void *make_array(const redisReadTask *task, element_count count)
 {
     struct redis_replies *r = task->privdata;
     redisReply *reply;
+    int depth = 0;
 
-    if (count > REDIS_ARRAY_MAX) {
+    for (const redisReadTask *t = task; t && depth <= DEPTH_MAX; t = t->parent)
+        depth++;
+    if (count > REDIS_ARRAY_MAX || depth > DEPTH_MAX) {
         r->is_large = true;
         return NULL;
     }
@@ -224,7 +228,7 @@ int redis_replies_next(struct redis_replies *r, const struct redisReply **reply,
         forget_reply(r);
     if (redisReaderGetReply(r->parser, &object) != REDIS_OK) {
         if (r->is_large)
-            return err_set(e, ERR_BOUND, "a reply that is too large");
+            return err_set(e, ERR_BOUND, "a reply that is too large or too deep");
         return err_set(e, ERR_SYNTAX, "no reply of Redis: %s", r->parser->errstr);
     }
     if (!object)

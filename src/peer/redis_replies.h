@@ -17,7 +17,7 @@ struct redis_replies {
     struct redisReader *parser;
     struct arena arena;       /* of the reply that is being read, or was given out last */
     size_t held_bytes;        /* of it */
-    bool given_out, is_large; /* that reply passes the bound */
+    bool given_out, is_large; /* it passes a bound */
 };
 
 void redis_replies_init(struct redis_replies *r);

@@ -388,9 +388,32 @@ static void test_queue_is_bounded(void **state)
     free(value);
     assert_failure(&q[2], ERR_BOUND, "too much waits to be sent");
     redis_link_reset(the_link, ERR_CLOSED, "enough");
+    assert_int_equal(q[0].answers, 0); /* at the end of the turn */
     assert_failure(&q[0], ERR_CLOSED, "enough");
     assert_failure(&q[1], ERR_CLOSED, "enough");
     ASSERT_STATUS("PING", "PONG");
+}
+
+/* Deadlines of what was given up do not end the connection that comes next. */
+static void test_no_stale_deadline(void **state)
+{
+    struct question q = { 0 };
+    long long id;
+
+    (void)state;
+    the_settings.read_ms = 150;
+    open_plain();
+    ask(&q, "BLPOP none 0");
+    turn_for(20);
+    redis_link_reset(the_link, ERR_CLOSED, "given up");
+    assert_failure(&q, ERR_CLOSED, "given up");
+    ask(&q, "CLIENT ID");
+    assert_reply(&q, REDIS_REPLY_INTEGER, "");
+    id = q.integer;
+    turn_for(250);
+    ask(&q, "CLIENT ID");
+    assert_reply(&q, REDIS_REPLY_INTEGER, "");
+    assert_int_equal(q.integer, id);
 }
 
 /* ---- what a callback may do ---- */
@@ -547,6 +570,7 @@ int main(void)
         T(test_stopped),
         T(test_not_read),
         T(test_queue_is_bounded),
+        T(test_no_stale_deadline),
         T(test_from_within),
         T(test_from_within_a_failure),
         T(test_free_at_any_time),

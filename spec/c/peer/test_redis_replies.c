@@ -97,9 +97,11 @@ static void test_kinds(void **state)
     static const char BYTES[] =
         "+OK\r\n-ERR "
         "no\r\n:-9223372036854775808\r\n:9223372036854775807\r\n$-1\r\n*-1\r\n$0\r\n\r\n"
-        "$4\r\na\nbc\r\n*0\r\n*3\r\n:1\r\n*2\r\n$1\r\nx\r\n-BAD y\r\n$-1\r\n+\r\n";
-    static const char TEXT[] = "+OK !ERR no -9223372036854775808 9223372036854775807 nil nil $ "
-                               "$a\nbc [ ] [ 1 [ $x !BAD y ] nil ] + ";
+        "$4\r\na\nbc\r\n*0\r\n*3\r\n:1\r\n*2\r\n$1\r\nx\r\n-BAD y\r\n$-1\r\n+\r\n"
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:7\r\n";
+    static const char TEXT[] =
+        "+OK !ERR no -9223372036854775808 9223372036854775807 nil nil $ "
+        "$a\nbc [ ] [ 1 [ $x !BAD y ] nil ] + [ [ [ [ [ [ [ 7 ] ] ] ] ] ] ] ";
     struct err e;
 
     (void)state;
@@ -159,7 +161,7 @@ static void test_refused(void **state)
         { "*1048577\r\n", ERR_BOUND, "a reply that is too large" },
         { "*1\r\n*2147483647\r\n", ERR_BOUND, "a reply that is too large" },
         { "*4294967297\r\n", ERR_SYNTAX, "" },
-        { "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", ERR_SYNTAX, "" },
+        { "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*0\r\n", ERR_BOUND, "too deep" },
         { "%1\r\n+a\r\n+b\r\n", ERR_SYNTAX, "" },
     };
     struct err e;
@@ -231,7 +233,7 @@ static void test_large_as_objects(void **state)
             peak = arena_size_bytes(&the_replies.arena);
     }
     assert_int_equal(rc, ERR_BOUND);
-    assert_string_equal(e.text, "a reply that is too large");
+    assert_string_equal(e.text, "a reply that is too large or too deep");
     assert_true(peak < (size_t)3 * REDIS_REPLY_MAX_BYTES);
 }
 

@@ -209,6 +209,25 @@ static void test_large_and_many(void **state)
     assert_int_equal(redis_link_write_count(the_link) - writes, 1);
 }
 
+/* Many records that come in one read from the socket, of which no other event will tell. */
+static void test_many_records(void **state)
+{
+    struct question q[100] = { 0 };
+
+    (void)state;
+    open_tls("127.0.0.1", NULL, the_ca);
+    ASSERT_STATUS("PING", "PONG");
+    kill(the_server.pid, SIGSTOP);
+    for (unsigned i = 0; i < ARRAY_LEN(q); i++) {
+        ask(&q[i], "PING");
+        loop_turn(the_loop, false);
+    }
+    kill(the_server.pid, SIGCONT);
+    usleep(200000);
+    for (unsigned i = 0; i < ARRAY_LEN(q); i++)
+        assert_reply(&q[i], REDIS_REPLY_STATUS, "PONG");
+}
+
 static void test_killed(void **state)
 {
     struct question q = { 0 };
@@ -275,8 +294,8 @@ int main(void)
         T(test_not_trusted),    T(test_system_authorities),
         T(test_wrong_name),     T(test_no_authorities),
         T(test_credentials),    T(test_certificate_wanted),
-        T(test_large_and_many), T(test_killed),
-        T(test_no_tls),
+        T(test_large_and_many), T(test_many_records),
+        T(test_killed),         T(test_no_tls),
     };
 
     return cmocka_run_group_tests(tests, start_servers, stop_servers);
