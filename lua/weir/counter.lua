@@ -14,6 +14,7 @@ local SLOTS = 8 -- questions of one coroutine at once
 
 local concat = table.concat
 local ipairs, pairs = ipairs, pairs
+local floor = math.floor
 local min = math.min
 local sort = table.sort
 local tostring, type = tostring, type
@@ -49,7 +50,7 @@ function _M.windows(list, options)
   }
   for i = 1, n do
     local window = list[i]
-    local what = PERIODS[window.period] or (window.size_s and -window.size_s * 1000)
+    local what = PERIODS[window.period] or (window.size_s and -floor(window.size_s * 1000 + 0.5))
     if not what then
       error("a window needs a period or size_s", 2)
     end

@@ -13,7 +13,9 @@ local sv = weir.sv
 local ffi_string = weir.ffi.string
 
 local find = string.find
+local format = string.format
 local gmatch = string.gmatch
+local gsub = string.gsub
 local tonumber = tonumber
 
 local PATH = tonumber(C.WEIR_REQ_PATH)
@@ -27,6 +29,26 @@ local _M = {}
 local ADDRESS = { ip = true, consumer = true, credential = true }
 
 
+-- Keys go to stores, where they take room and have bounds: of a longer value its digest is taken.
+local VALUE_MAX = 255
+
+local digest = weir.ffi.new("unsigned char[20]")
+
+
+local function hex(c)
+  return format("%02x", c:byte())
+end
+
+
+local function bounded(value)
+  if #value <= VALUE_MAX then
+    return value
+  end
+  C.weir_sha1(value, #value, digest)
+  return "sha1:" .. gsub(ffi_string(digest, 20), ".", hex)
+end
+
+
 -- The value of a kind that is no address; nil if the request has none.
 local function value_of(ctx, by, header_name, path)
   if by == "service" then
@@ -34,12 +56,12 @@ local function value_of(ctx, by, header_name, path)
     return service and service.id
   elseif by == "header" then
     if C.weir_header_get(ctx.req, REQUEST, header_name, #header_name, sv) == 0 then
-      return ffi_string(sv[0].p, sv[0].n)
+      return bounded(ffi_string(sv[0].p, sv[0].n))
     end
   elseif by == "path" then
     C.weir_req_get(ctx.req, PATH, sv)
     local own = ffi_string(sv[0].p, sv[0].n)
-    return own == path and own or nil
+    return own == path and bounded(own) or nil
   elseif by == "route" then
     local route = ctx.route
     return route and route.id
@@ -88,7 +110,7 @@ end
 
 -- The same from a value that an operator names; an address is its own identifier.
 function _M.given(by, value)
-  return ADDRESS[by] and value or _M.mark(by) .. value
+  return ADDRESS[by] and value or _M.mark(by) .. bounded(value)
 end
 
 
@@ -107,8 +129,8 @@ function _M.given_all(kinds, values)
   end
   local text = ""
   for i, by in ipairs(kinds) do
-    local mark = ADDRESS[by] and "ip" or by
-    text = text .. mark .. "=" .. #list[i] .. ":" .. list[i] .. ";"
+    local value = bounded(list[i])
+    text = text .. (ADDRESS[by] and "ip" or by) .. "=" .. #value .. ":" .. value .. ";"
   end
   return text
 end
