@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/migrations.h"
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,10 +70,13 @@ static void append_text(struct buf *b, const char *text)
 
 static void append_number(struct buf *b, int64_t number, char behind)
 {
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%" PRId64 "%c", number, behind);
+    char room[U64_DIGITS];
+    struct str digits = str_from_u64(number < 0 ? -(uint64_t)number : (uint64_t)number, room);
 
-    append(b, digits, (size_t)n);
+    if (number < 0)
+        append(b, "-", 1);
+    append(b, digits.p, digits.n);
+    append(b, &behind, 1);
 }
 
 /* An identity is any bytes. */
