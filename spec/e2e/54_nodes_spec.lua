@@ -15,7 +15,7 @@ local time = require "posix.time"
 
 local REPEAT = tonumber(os.getenv("WEIR_REPEAT") or "1")
 local LIMIT = modes.is_slow() and 100 or 1000
-local REQUESTS = LIMIT * 20
+local REQUESTS = LIMIT * (env.mode == "slow-io" and 8 or 20)
 local BURST = modes.is_slow() and 20 or 300 -- to be over within its second
 
 local function routes(store)
@@ -137,7 +137,7 @@ for _, name in ipairs(stores.names) do
       local calls = store.servers and store.servers:calls()
       status = ask()
       assert.same({ [200] = 100, [429] = 3 * requests - 100 }, status)
-      if calls then -- they were merged: some dozens of turns at most, not one for each request
+      if calls and env.mode ~= "slow-io" then -- they were merged: some dozens of turns at most, not one for each request
         local asked = store.servers:calls().evalsha - calls.evalsha
         assert.is_true(asked <= 3 * requests / 10, asked .. " times for " .. 3 * requests)
       end

@@ -119,7 +119,7 @@ describe("the calendar", function()
   end)
 end)
 
-for _, name in ipairs({ "redis" }) do
+for _, name in ipairs({ "redis", "postgres" }) do
   describe("nodes whose clocks are 30 seconds off, with " .. name .. ",", function()
     local e, n
 

@@ -43,7 +43,8 @@ local function spawn(self)
     "-c", "dynamic_shared_memory_type=mmap", "-c", "max_connections=50",
     "-c", "autovacuum=off", "-c", "log_min_messages=warning",
   })
-  self.proc = self.env:spawn(argv, { output = self.env:path("log/postgres.out"), cwd = "/" })
+  local output = self.env:path("log/" .. self.name .. ".out")
+  self.proc = self.env:spawn(argv, { output = output, cwd = "/" })
   self.proc.end_signal = signal.SIGINT
   return self
 end
@@ -70,16 +71,17 @@ function _M.start(e, opts)
   local self = setmetatable({ env = e, opts = opts, port = port, address = "127.0.0.1:" .. port,
                               user = "weir", database = "weir",
                               password = opts.password or "the-password",
-                              data = e:path("postgres/data") }, postgres)
-  e:write("postgres/empty", "")
-  e:write("postgres/password", "the-superuser\n")
+                              name = "postgres-" .. port }, postgres)
+  self.data = e:path(self.name .. "/data")
+  e:write(self.name .. "/password", "the-superuser\n")
   if env.is_root then
     local user = assert(pwd.getpwnam("postgres"), "no user postgres")
-    unistd.chown(e:path("postgres"), user.pw_uid, user.pw_gid)
+    unistd.chown(e:path(self.name), user.pw_uid, user.pw_gid)
   end
   local text, code = proc.run(as_its_user({
     program("initdb"), "-D", self.data, "-U", "postgres", "--no-sync", "--no-instructions",
-    "--auth=scram-sha-256", "--pwfile=" .. e:path("postgres/password"), "-E", "UTF8", "--locale=C",
+    "--auth=scram-sha-256", "--pwfile=" .. e:path(self.name .. "/password"), "-E", "UTF8",
+    "--locale=C",
   }), { cwd = "/" })
   assert(code == 0, text)
   self:start()
@@ -89,7 +91,7 @@ function _M.start(e, opts)
 end
 
 function postgres:log()
-  return self.env:read("log/postgres.out")
+  return self.env:read("log/" .. self.name .. ".out")
 end
 
 -- psql's output (lines of values with | between them) and exit code.

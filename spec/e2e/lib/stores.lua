@@ -7,7 +7,7 @@ local redis = require "lib.redis"
 local _M = {}
 
 _M.names = { "redis", "redis by a unix socket", "redis by TLS", "redis with Sentinels",
-             "redis Cluster" }
+             "redis Cluster", "postgres", "sqlite" }
 
 local function addresses(list)
   local out = {}
