@@ -342,10 +342,8 @@ static void cluster_on_reply(struct redis_call *call, int code, const struct red
         follow(c, call, reply, false);
     } else if (strncmp(reply->str, "ASK ", 4) == 0) {
         follow(c, call, reply, true);
-    } else if (strncmp(reply->str, "TRYAGAIN", 8) == 0) {
-        pause_call(c, call, reply);
-    } else if (strncmp(reply->str, "CLUSTERDOWN", 11) == 0) {
-        want_refresh(c, NULL);
+    } else if (strncmp(reply->str, "TRYAGAIN", 8) == 0 ||
+               strncmp(reply->str, "CLUSTERDOWN", 11) == 0) {
         pause_call(c, call, reply);
     } else {
         redis_call_finish(call, code, reply, reason);

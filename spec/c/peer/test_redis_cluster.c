@@ -44,15 +44,24 @@ static void open_it(void)
     client_open();
 }
 
-/* Of INFO commandstats; 0 when the command never came. */
+static unsigned number_behind(unsigned port, const char *section, const char *text)
+{
+    const char *at = strstr(tell(port, "INFO %s", section), text);
+
+    return at ? (unsigned)atoi(at + strlen(text)) : 0;
+}
+
 static unsigned calls_of(unsigned port, const char *command)
 {
     char text[64];
-    const char *at;
 
     snprintf(text, sizeof text, "cmdstat_%s:calls=", command);
-    at = strstr(tell(port, "INFO commandstats"), text);
-    return at ? (unsigned)atoi(at + strlen(text)) : 0;
+    return number_behind(port, "commandstats", text);
+}
+
+static unsigned moved_by(unsigned port)
+{
+    return number_behind(port, "errorstats", "errorstat_MOVED:count=");
 }
 
 /* ---- keys ---- */
@@ -253,6 +262,7 @@ static void move_under_load(const struct redis_script *script)
         stream_for(2);
     }
     assert_true(calls_of(the_nodes[to]->port, "asking") > STREAM_KEYS);
+    assert_int_equal(moved_by(the_nodes[to]->port), 0);
     end_move(slot, to);
     stream_for(200);
     stream_end();
@@ -282,7 +292,32 @@ static void test_slot_moves(void **state)
 static void test_slot_moves_under_scripts(void **state)
 {
     (void)state;
+    the_settings.cluster_max_redirections = 2;
     move_under_load(&the_script);
+}
+
+/* The second time within a second, when the whole map is not asked for again. */
+static void test_moved_slot_is_remembered(void **state)
+{
+    unsigned slot = redis_slot(STR("there")), from = owner_of(slot), to = (from + 1) % 3;
+    struct question q = { 0 };
+
+    (void)state;
+    open_it();
+    learn_ids();
+    for (unsigned way = 0; way < 2; way++) {
+        ask(&q, "INCR {there}");
+        await(&q);
+        begin_move(slot, way ? to : from, way ? from : to);
+        move_key("{there}", way ? to : from, way ? from : to);
+        end_move(slot, way ? from : to);
+    }
+    for (int i = 3; i < 23; i++) {
+        ask(&q, "INCR {there}");
+        assert_integer(&q, i);
+    }
+    assert_int_equal(moved_by(the_nodes[from]->port), 1);
+    assert_int_equal(moved_by(the_nodes[to]->port), 1);
 }
 
 /* Two keys, of which one has gone: TRYAGAIN, until the slot has moved or the time is over. */
@@ -316,10 +351,38 @@ static void test_try_again(void **state)
     end_move(slot, from);
 }
 
+/* A slot that nobody has: its calls wait for somebody who takes it. */
+static void test_slot_of_nobody(void **state)
+{
+    unsigned slot = redis_slot(STR("nobody's")), owner = owner_of(slot);
+    struct question q[2] = { 0 };
+
+    (void)state;
+    add_node(the_nodes[owner]->port);
+    open_it();
+    TELL_OK(the_nodes[owner]->port, "CLUSTER DELSLOTS %u", slot);
+    ask(&q[0], "INCR nobody's");
+    turn_for(200);
+    assert_int_equal(q[0].answers, 0);
+    TELL_OK(the_nodes[owner]->port, "CLUSTER ADDSLOTS %u", slot);
+    assert_integer(&q[0], 1);
+    /* once more; the client ends meanwhile */
+    TELL_OK(the_nodes[owner]->port, "CLUSTER DELSLOTS %u", slot);
+    ask(&q[1], "INCR nobody's");
+    turn_for(100);
+    assert_int_equal(q[1].answers, 0);
+    client_close();
+    TELL_OK(the_nodes[owner]->port, "CLUSTER ADDSLOTS %u", slot);
+    assert_int_equal(q[1].answers, 1);
+    assert_int_equal(q[1].code, ERR_CANCELLED);
+    turn_for(50);
+}
+
 /* ---- one that redirects to itself ---- */
 
 struct liar {
     int listener, end[2];
+    const char *host; /* that it names; "": none */
     unsigned port, maps, commands;
     pthread_t thread;
 };
@@ -335,7 +398,7 @@ static void answer(struct liar *l, int fd, const char *request)
                      "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n", l->port);
         } else {
             l->commands++;
-            snprintf(text, sizeof text, "-MOVED 1 127.0.0.1:%u\r\n", l->port);
+            snprintf(text, sizeof text, "-MOVED 1 %s:%u\r\n", l->host, l->port);
         }
         if (write(fd, text, strlen(text)) < 0)
             return;
@@ -369,13 +432,14 @@ static void *lie(void *arg)
     return NULL;
 }
 
-static void test_moved_forever(void **state)
+static void ask_liar(const char *host)
 {
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct liar l = { .listener = socket(AF_INET, SOCK_STREAM, 0), .port = redis_free_port() };
-    struct question q[20];
+    struct liar l = { .listener = socket(AF_INET, SOCK_STREAM, 0),
+                      .port = redis_free_port(),
+                      .host = host };
+    static struct question q[20];
 
-    (void)state;
     in.sin_port = htons((uint16_t)l.port);
     assert_int_equal(bind(l.listener, (struct sockaddr *)&in, sizeof in), 0);
     assert_int_equal(listen(l.listener, 5), 0);
@@ -389,7 +453,7 @@ static void test_moved_forever(void **state)
         for (unsigned i = 0; i < ARRAY_LEN(q); i++)
             ask(&q[i], "INCR a");
         for (unsigned i = 0; i < ARRAY_LEN(q); i++)
-            assert_failure(&q[i], ERR_CLOSED, "more than 3 redirections: MOVED 1 127.0.0.1:");
+            assert_failure(&q[i], ERR_CLOSED, "more than 3 redirections: MOVED 1 ");
         turn_for(100);
     }
     if (write(l.end[1], "", 1) != 1)
@@ -400,6 +464,18 @@ static void test_moved_forever(void **state)
     close(l.listener);
     assert_int_equal(l.commands, 15 * 20 * 4);
     assert_in_range(l.maps, 2, 3);
+}
+
+static void test_moved_forever(void **state)
+{
+    (void)state;
+    ask_liar("127.0.0.1");
+}
+
+static void test_moved_without_host(void **state)
+{
+    (void)state;
+    ask_liar("");
 }
 
 /* ---- the end ---- */
@@ -452,10 +528,14 @@ static void test_free_waiting(void **state)
 static void test_master_is_killed(void **state)
 {
     struct question q = { 0 };
+    char tag[16];
 
     (void)state;
+    /* no other node hears of it, and could say that the cluster is down */
+    for (unsigned i = 0; i == 0 || owner_of(redis_slot(str_from(tag))) != 0; i++)
+        snprintf(tag, sizeof tag, "{%u}", i);
     open_it();
-    stream_start("any", &the_script);
+    stream_start(tag, &the_script);
     stream_for(200);
     if (the_stream.bad)
         fail_msg("%s", the_stream.reason);
@@ -466,18 +546,30 @@ static void test_master_is_killed(void **state)
     /* the replica has become the master */
     assert_non_null(
         strstr(tell(the_nodes[CLUSTER_MASTERS]->port, "INFO replication"), "role:master"));
-    ask(&q, "INCR any:0");
+    ask(&q, "INCR any");
     assert_reply(&q, REDIS_REPLY_INTEGER, "");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_keys_everywhere), T(test_noscript),         T(test_other_errors),
-        T(test_args_that_stay),  T(test_first_is_dead),    T(test_no_node),
-        T(test_empty_host),      T(test_slot_moves),       T(test_slot_moves_under_scripts),
-        T(test_try_again),       T(test_moved_forever),    T(test_free_within),
-        T(test_free_waiting),    T(test_master_is_killed),
+        T(test_keys_everywhere),
+        T(test_noscript),
+        T(test_other_errors),
+        T(test_args_that_stay),
+        T(test_first_is_dead),
+        T(test_no_node),
+        T(test_empty_host),
+        T(test_slot_moves),
+        T(test_slot_moves_under_scripts),
+        T(test_moved_slot_is_remembered),
+        T(test_try_again),
+        T(test_slot_of_nobody),
+        T(test_moved_forever),
+        T(test_moved_without_host),
+        T(test_free_within),
+        T(test_free_waiting),
+        T(test_master_is_killed),
     };
 
     return cmocka_run_group_tests(tests, start_all, stop_all);
