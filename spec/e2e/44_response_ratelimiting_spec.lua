@@ -230,7 +230,8 @@ describe("response-ratelimiting on three nodes", function()
     assert.same({ 4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1 }, left)
   end)
 
-  for name, names in pairs({ redis = { "redis", "redis Cluster" } }) do
+  for name, names in pairs({ redis = { "redis", "redis Cluster" },
+                             cluster = { "postgres", "sqlite" } }) do
     for _, store_name in ipairs(names) do
       it("counts together with the policy " .. name .. ": " .. store_name, function()
         local store = stores.start(e, store_name)

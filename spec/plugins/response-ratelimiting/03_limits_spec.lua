@@ -23,9 +23,23 @@ local ROUTES = {
   nulls = "{ limits: { Videos: { hour: 1, day: ~ } }, limit_by: ~, policy: ~, header_name: ~ }",
   dry = "{ limits: { Videos: { hour: 1 }, Images: { hour: 5 } }, dry_run: true }",
   drydoor = "{ limits: { Videos: { hour: 1 } }, dry_run: true, block_on_first_violation: true }",
+  counters = "{ limits: { Images: { hour: 3, day: 4 }, Videos: { hour: 5 } } }",
   draft = "{ limits: { Videos: { minute: 5, month: 100 }, Images: { hour: 2 } }, " ..
           "draft_headers: true }",
 }
+
+-- Answers what operators are told of a client's counters: the plugin's own function.
+local COUNTERS = [[
+  local conf = { limits = { Images = { hour = 3, day = 4 }, Videos = { hour = 5 } },
+                 route_id = kong.router.get_route().id }
+  local out = {}
+  local plugin = require 'kong.plugins.response-ratelimiting.handler'
+  for i, set in ipairs(plugin.counters(conf, kong.client.get_ip())) do
+    local used = require('weir.counter').peek(set.store, set.identity, set.windows)
+    out[i] = set.name .. ' ' .. table.concat(set.titles, ',') .. ' ' .. used[0]
+  end
+  kong.response.exit(200, table.concat(out, '; '))
+]]
 
 local function yml(url)
   local out = { '_format_version: "3.0"', "services:", "  - name: costs", "    url: " .. url,
@@ -36,6 +50,11 @@ local function yml(url)
     out[#out + 1] = "        plugins:"
     out[#out + 1] = "          - name: response-ratelimiting"
     out[#out + 1] = "            config: " .. config
+    if name == "counters" then
+      out[#out + 1] = "          - name: pdk-run"
+      out[#out + 1] = "            config: { access: \"if kong.request.get_header('X-Look') then "
+        .. COUNTERS:gsub("%s+", " ") .. " end\" }"
+    end
   end
   return table.concat(out, "\n") .. "\n"
 end
@@ -47,7 +66,10 @@ describe("response-ratelimiting", function()
   setup(function()
     e = env.new()
     service = costs.nginx(e)
-    w = weir.new(e, { yml = yml(service.url), conf = { workers = 2 } })
+    w = weir.new(e, { yml = yml(service.url), conf = {
+      workers = 2, plugins = "bundled,pdk-run",
+      plugin_dir = env.srcdir .. "/plugins," .. env.srcdir .. "/spec/fixtures/plugins",
+    } })
     w:start()
   end)
 
@@ -259,14 +281,15 @@ describe("response-ratelimiting", function()
   it("can block before the service is asked", function()
     local client = env.client()
     assert.equal(200, pay("/block", "Images=2", client).status)
-    local before = #service:requests()
-    local got = pay("/block", "Videos=1", client)
+    local got = pay("/block", "Videos=1", client, "asked=" .. client)
     assert.equal(429, got.status)
     assert.equal('{"message":"API rate limit exceeded for \'Images\'"}', got.body)
     assert.equal("application/json; charset=utf-8", got.headers["content-type"])
     assert.equal("0", got.headers["x-ratelimit-remaining-images-hour"])
     assert.equal("2", got.headers["x-ratelimit-remaining-videos-hour"])
-    assert.equal(before, #service:requests())
+    for _, request in ipairs(service:requests()) do
+      assert.is_nil(request[1]:find("asked=" .. client, 1, true))
+    end
     assert.equal(200, pay("/block", "Videos=1", env.client()).status)
     -- also after an answer that cost more than was left
     client = env.client()
@@ -387,5 +410,12 @@ describe("response-ratelimiting", function()
     assert.matches('^"Images%-hour";r=2;t=%d+, "Videos%-minute";r=3;t=%d+, '
                    .. '"Videos%-month";r=98;t=%d+$', h["ratelimit"])
     assert.is_nil(pay("/one", "Videos=2", client).headers["ratelimit-policy"])
+  end)
+
+  it("tells operators what is counted", function()
+    local client = env.client()
+    assert.equal(200, pay("/counters", "Videos=4, Images=2", client).status)
+    assert.equal("Images hour,day 2; Videos hour 4",
+                 ask("/counters", client, { HTTP_X_LOOK = "1" }).body)
   end)
 end)
