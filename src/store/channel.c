@@ -27,6 +27,7 @@ struct store_group {
     struct store_group *next_in_bucket; /* while it collects; in the pool: the next free one */
     struct waiters waiters;
     struct siphash_sum who, what;
+    int64_t sent_ms; /* by our clock */
     unsigned attempts;
     bool is_sent, is_probe;
     void (*shared)(void *arg, int code, const struct store_ask *ask); /* SHARE only */
@@ -185,10 +186,8 @@ static void answer_all(struct store_group *g)
 
 static void on_answered(struct store_ask *ask, int code, const char *reason);
 
-static void set_windows(struct channel *c, struct store_group *g)
+static void set_windows(struct store_group *g, int64_t now_ms)
 {
-    int64_t now_ms = channel_now_ms(c);
-
     for (unsigned i = 0; i < g->ask.n; i++) {
         struct calendar_span span = store_span(g->ask.w[i].what, now_ms);
 
@@ -197,9 +196,10 @@ static void set_windows(struct channel *c, struct store_group *g)
     }
 }
 
-static void append(struct channel *c, struct store_group *g)
+/* now_ms: by the store's clock. */
+static void append(struct channel *c, struct store_group *g, int64_t now_ms)
 {
-    set_windows(c, g);
+    set_windows(g, now_ms);
     g->is_sent = false;
     TAILQ_INSERT_TAIL(&c->pending, &g->ask, link);
     if (c->in_flight == 0 || !c->backend->type->one_batch_at_a_time)
@@ -270,7 +270,7 @@ static struct store_group *collect(struct channel *c, enum store_verb verb,
     g->what = name->what;
     g->next_in_bucket = *bucket;
     *bucket = g;
-    append(c, g);
+    append(c, g, channel_now_ms(c));
     return g;
 }
 
@@ -302,6 +302,7 @@ static void flush(struct deferred *d)
             continue;
         }
         g->is_sent = true;
+        g->sent_ms = clock_now_ms();
         LIST_INSERT_HEAD(&c->sent, g, sent);
         c->in_flight++;
     }
@@ -355,12 +356,26 @@ static void failed(struct channel *c, struct store_group *g, int code, const cha
         give_up(c, code);
 }
 
+/*
+ * The store looked at its clock after we had sent and before we knew the answer, which may be long
+ * ago: of what its clock may be ahead of ours, the least change.
+ */
+static void learn_clock(struct channel *c, const struct store_group *g)
+{
+    int64_t least = g->ask.now_ms - clock_now_ms(), most = g->ask.now_ms - g->sent_ms;
+
+    if (c->ahead_ms < least)
+        c->ahead_ms = least;
+    if (c->ahead_ms > most)
+        c->ahead_ms = most;
+}
+
 static void answered(struct channel *c, struct store_group *g)
 {
     struct store_ask *ask = &g->ask;
 
     if (ask->now_ms)
-        c->ahead_ms = ask->now_ms - clock_now_ms();
+        learn_clock(c, g);
     else
         ask->now_ms = channel_now_ms(c);
     breaker_good(&c->breaker);
@@ -374,8 +389,8 @@ static bool ask_again(struct channel *c, struct store_group *g)
 {
     if (++g->attempts >= ATTEMPTS_MAX)
         return false;
-    c->ahead_ms = g->ask.now_ms - clock_now_ms();
-    append(c, g);
+    learn_clock(c, g);
+    append(c, g, g->ask.now_ms > channel_now_ms(c) ? g->ask.now_ms : channel_now_ms(c));
     return true;
 }
 
@@ -417,7 +432,7 @@ static void probe(void *arg)
     /* nothing is counted, but what a store that takes no writes refuses is done */
     g = new_group(c, STORE_CHARGE, &q);
     g->is_probe = true;
-    append(c, g);
+    append(c, g, channel_now_ms(c));
 }
 
 /* ---- the face ---- */
@@ -512,5 +527,5 @@ void channel_share(struct channel *c, const struct channel_share *share)
     memcpy(g->ask.node, share->node, sizeof g->ask.node);
     g->shared = share->done;
     g->shared_arg = share->arg;
-    append(c, g);
+    append(c, g, channel_now_ms(c));
 }
