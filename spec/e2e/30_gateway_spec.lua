@@ -362,7 +362,7 @@ describe("the gateway", function()
     assert(c:send(fcgi.record(fcgi.STDIN, 1, "")))
     assert.equal(n .. " -\n", assert(c:answer(1, 60)).body)
     c:close()
-    local bound = env.mode == "asan" and 65536 or 8192
+    local bound = env.mode == "asan" and 65536 or 12288
     assert.is_true(most - before < bound, ("memory grew by %d KiB"):format(most - before))
   end)
 
