@@ -54,11 +54,11 @@ static void a_lock_is_waited_for_no_longer_than_the_timeout(void **state)
 
     (void)state;
     store->type->free(store);
-    store = store_sqlite_new(loop, path, 150);
+    store = store_sqlite_new(loop, path, 1500);
     pid = hold_lock();
     before_us = clock_mono_us_exact();
     expect_failure(ERR_TIMEOUT, "another process keeps it locked");
-    assert_in_range(clock_mono_us_exact() - before_us, 140000, 2000000);
+    assert_in_range(clock_mono_us_exact() - before_us, 1400000, 8000000);
     assert_int_equal(peek("a", PERIOD_YEAR), 0); /* readers do not wait */
     end_process(pid);
     assert_int_equal(admit_some("a", 1, 1, 5), 1);
@@ -79,7 +79,7 @@ static void the_end_does_not_wait_for_a_lock(void **state)
     usleep(20000);
     before_us = clock_mono_us_exact();
     store->type->free(store);
-    assert_true(clock_mono_us_exact() - before_us < 1000000);
+    assert_true(clock_mono_us_exact() - before_us < 1900000); /* a thread is given 2 s */
     assert_true(q.done && second.done);
     assert_int_equal(q.code, ERR_CANCELLED);
     assert_int_equal(second.code, ERR_CANCELLED);
