@@ -1,4 +1,4 @@
--- The plugin of doc/plugins.md does what the guide says, as it stands there.
+-- The plugins of doc/plugins.md do what the guide says, as they stand there.
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
@@ -26,10 +26,13 @@ describe("doc/plugins.md", function()
     local service = upstream.nginx(e)
     e:write("plugins/door/handler.lua", lua[1])
     e:write("plugins/door/schema.lua", lua[2])
+    e:write("plugins/upload-bytes/handler.lua", lua[3])
+    e:write("plugins/upload-bytes/schema.lua", lua[4])
     w = weir.new(e, {
       conf = { plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins") },
       yml = '_format_version: "3.0"\n' .. blocks("yaml")[1] .. "\nservices:\n  - url: "
-            .. service.url .. "/headers\n    routes:\n      - paths: [ / ]\n",
+            .. service.url .. "/headers\n    routes:\n      - paths: [ / ]\n"
+            .. "    plugins:\n      - { name: upload-bytes, config: { bytes: 1000 } }\n",
     })
     w:start()
   end)
@@ -55,6 +58,24 @@ describe("doc/plugins.md", function()
     assert.equal(200, got.status)
     assert.equal("open", got.headers["x-door"])
     assert.is_nil(got.body:lower():find("x-key", 1, true))
+  end)
+
+  it("limits the bytes that a client sends", function()
+    env.stay_clear(3600)
+    local client = env.client()
+    local function send(n)
+      return assert(fcgi.once(w.unix, { body = ("x"):rep(n), params = {
+        REQUEST_METHOD = "POST", CONTENT_LENGTH = n, HTTP_X_KEY = "open-sesame",
+        REMOTE_ADDR = client,
+      } }))
+    end
+    assert.equal("400", send(600).headers["x-bytes-left"])
+    local got = send(401)
+    assert.equal(429, got.status)
+    assert.equal('{"message":"too many bytes in this hour"}', got.body)
+    assert.equal("0", send(400).headers["x-bytes-left"])
+    assert.equal(200, send(0).status)
+    assert.equal(429, send(1).status)
   end)
 
   it("is what weir plugins check is happy with", function()
