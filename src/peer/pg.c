@@ -9,6 +9,7 @@
 #include "peer/pg_dial.h"
 #include "peer/pg_params.h"
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,11 +249,22 @@ static void flush(struct pg *pg)
         lose_as_libpq_says(pg);
 }
 
+/* What OpenSSL holds already makes no socket readable again. */
+static bool is_pending(PGconn *conn)
+{
+    SSL *ssl = PQsslStruct(conn, "OpenSSL");
+
+    return ssl && SSL_pending(ssl) > 0;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct pg *pg = arg;
-    bool good = PQconsumeInput(pg->conn);
+    bool good;
 
+    do
+        good = PQconsumeInput(pg->conn);
+    while (good && is_pending(pg->conn));
     (void)fd;
     (void)what;
     take_results(pg);

@@ -284,6 +284,12 @@ static void test_other_windows_stay(void **state)
     assert_int_equal(peek("a", PERIOD_MONTH), 3);
     assert_int_equal(peek("a", PERIOD_YEAR), 10);
     assert_int_equal(peek("a", -COUNTER_SIZE_MAX_MS), 10);
+    b = make(STORE_ADMIT, "b", PERIOD_DAY, 100, 1, 4);
+    run_well(&b);
+    b = make(STORE_ADMIT, "b", PERIOD_MONTH, 100, 1, 5);
+    run_well(&b);
+    assert_int_equal(peek("b", PERIOD_DAY), 4);
+    assert_int_equal(peek("b", PERIOD_MONTH), 5);
     a.ask.sliding = true; /* another count altogether */
     run_well(&a);
     assert_int_equal(a.ask.used[0], 0);
@@ -479,28 +485,65 @@ static void test_clock_set_back(void **state)
     assert_int_equal(a.ask.used[0], 0);
 }
 
+static long long rows(void)
+{
+    return pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters");
+}
+
+static void sweep_everything(PGconn *c)
+{
+    for (int i = 0; i < 3; i++) { /* whatever page it has come to */
+        pg_server_ask(c, "UPDATE weir_sweeps SET next_ms = 0");
+        pg_server_ask(c, "SELECT weir_sweep()");
+    }
+}
+
 static void test_sweeping(void **state)
 {
-    struct asked a = make(STORE_CHARGE, "over", -1000, 0, 1, 0);
+    PGconn *other = pg_server_connect(&the_server, "weir");
 
     (void)state;
-    run_well(&a);
+    charge("over", 1);
+    charge("over, and locked", 1);
+    charge("just over", 1);
     charge("b", 1);
-    for (int i = 0; i < 40; i++) {
-        pg_server_ask(the_admin, "UPDATE weir_sweeps SET next_ms = 0");
-        pg_server_ask(the_admin, "SELECT weir_sweep()");
-    }
-    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters"), 2);
-    pg_server_ask(the_admin, "UPDATE weir_counters SET state[4] = state[4] - 61000");
-    usleep(1100000); /* it sweeps once a second, while it counts */
-    for (int i = 0; i < 100; i++) {
-        charge("c", 1);
-        if (pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters") == 2)
-            break;
+    sweep_everything(other);
+    assert_int_equal(rows(), 4);
+    pg_server_ask(the_admin, "UPDATE weir_counters SET state[4] = weir_now_ms() - 61000 "
+                             "WHERE identity LIKE 'over%'");
+    pg_server_ask(the_admin, "UPDATE weir_counters SET state[4] = weir_now_ms() - 30000 "
+                             "WHERE identity = 'just over'");
+    pg_server_ask(the_admin, "BEGIN; SELECT 1 FROM weir_counters WHERE identity LIKE 'over,%' "
+                             "FOR UPDATE");
+    pg_server_ask(other, "SET statement_timeout = 2000");
+    sweep_everything(other);
+    assert_int_equal(rows(), 3);
+    pg_server_ask(the_admin, "ROLLBACK");
+    sweep_everything(other);
+    assert_int_equal(rows(), 2);
+    assert_int_equal(peek("b", PERIOD_YEAR), 1);
+    PQfinish(other);
+}
+
+/* Once a second, while it counts; a call that comes too early does nothing. */
+static void test_sweeps_by_itself(void **state)
+{
+    int64_t until;
+
+    (void)state;
+    charge("over", 1);
+    pg_server_ask(the_admin, "UPDATE weir_counters SET state[4] = weir_now_ms() - 61000");
+    pg_server_ask(the_admin, "UPDATE weir_sweeps SET next_ms = weir_now_ms() + 60000");
+    assert_int_equal(pg_server_ask(the_admin, "SELECT (weir_sweep() IS NULL)::int"), 1);
+    assert_int_equal(rows(), 1);
+    pg_server_ask(the_admin, "UPDATE weir_sweeps SET next_ms = 0, page = 0");
+    until = now_ms() + 10000;
+    while (rows() > 1 || pg_server_ask(the_admin, "SELECT next_ms FROM weir_sweeps") == 0) {
+        assert_true(now_ms() < until);
+        charge("b", 1);
         usleep(20000);
     }
-    assert_int_equal(pg_server_ask(the_admin, "SELECT count(*) FROM weir_counters"), 2);
-    assert_int_equal(peek("b", PERIOD_YEAR), 1);
+    assert_int_equal(rows(), 1);
 }
 
 /* ---- shares ---- */
@@ -860,6 +903,7 @@ int main(void)
         EXAMPLE(test_sliding),
         EXAMPLE(test_clock_set_back),
         EXAMPLE(test_sweeping),
+        EXAMPLE(test_sweeps_by_itself),
         EXAMPLE(test_shares),
         EXAMPLE(test_missing_tables),
         EXAMPLE(test_other_version),
