@@ -83,12 +83,17 @@ int str_to_u64(struct str s, uint64_t max, uint64_t *out)
 
 struct str str_from_u64(uint64_t value, char room[U64_DIGITS])
 {
+    /* two digits at a time: 0 to 99 */
+    static const char PAIRS[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233"
+        "34353637383940414243444546474849505152535455565758596061626364656667"
+        "6869707172737475767778798081828384858687888990919293949596979899";
     char *end = room + U64_DIGITS, *p = end;
 
-    do {
-        *--p = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
+    for (; value > 9; value /= 100)
+        memcpy(p -= 2, PAIRS + 2 * (value % 100), 2);
+    if (value || p == end)
+        *--p = (char)('0' + value);
     return (struct str){ p, (size_t)(end - p) };
 }
 

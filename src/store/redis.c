@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "peer/redis.h"
 #include <hiredis/hiredis.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -139,14 +138,25 @@ static void add_made(struct args *a, size_t n)
     a->next += n;
 }
 
-static void add_integer(struct args *a, int64_t value)
+static char *put(char *to, const char *p, size_t n)
+{
+    memcpy(to, p, n);
+    return to + n;
+}
+
+static char *put_integer(char *to, int64_t value)
 {
     char digits[U64_DIGITS];
     struct str s = str_from_u64(value < 0 ? -(uint64_t)value : (uint64_t)value, digits);
 
-    *a->next = '-';
-    memcpy(a->next + (value < 0), s.p, s.n);
-    add_made(a, s.n + (value < 0));
+    if (value < 0)
+        *to++ = '-';
+    return put(to, s.p, s.n);
+}
+
+static void add_integer(struct args *a, int64_t value)
+{
+    add_made(a, (size_t)(put_integer(a->next, value) - a->next));
 }
 
 static void add_limit(struct args *a, double limit)
@@ -158,14 +168,16 @@ static void add_limit(struct args *a, double limit)
 }
 
 /* "second" to "year", "30s", "1500ms". */
-static int put_what(char *to, size_t room, int64_t what)
+static char *put_what(char *to, int64_t what)
 {
-    static const char *const PERIODS[] = { "", "second", "minute", "hour", "day", "month", "year" };
+    static const struct str PERIODS[] = { STR(""),    STR("second"), STR("minute"), STR("hour"),
+                                          STR("day"), STR("month"),  STR("year") };
 
     if (what > 0)
-        return snprintf(to, room, "%s", PERIODS[what]);
-    return -what % 1000 ? snprintf(to, room, "%" PRId64 "ms", -what)
-                        : snprintf(to, room, "%" PRId64 "s", -what / 1000);
+        return put(to, PERIODS[what].p, PERIODS[what].n);
+    if (-what % 1000)
+        return put(put_integer(to, -what), STR_BYTES("ms"));
+    return put(put_integer(to, -what / 1000), STR_BYTES("s"));
 }
 
 /*
@@ -174,23 +186,17 @@ static int put_what(char *to, size_t room, int64_t what)
  */
 static void add_key(struct args *a, const struct store_ask *ask, unsigned i, int64_t start_ms)
 {
-    char *to = a->next;
-    size_t n;
+    char *to = put(a->next, STR_BYTES("{w1:"));
 
-    memcpy(to, "{w1:", 4);
-    memcpy(to + 4, ask->identity.p, ask->identity.n);
-    n = 4 + ask->identity.n;
-    n += (size_t)snprintf(to + n, KEY_MAX_BYTES - n, "}:%" PRId64 ":", start_ms);
-    n += (size_t)put_what(to + n, KEY_MAX_BYTES - n, ask->w[i].what);
-    if (ask->sliding) {
-        memcpy(to + n, ":sliding", 8);
-        n += 8;
-    }
-    if (ask->verb == STORE_SHARE) {
-        memcpy(to + n, ":nodes", 6);
-        n += 6;
-    }
-    add_made(a, n);
+    to = put(to, ask->identity.p, ask->identity.n);
+    to = put(to, STR_BYTES("}:"));
+    to = put(put_integer(to, start_ms), STR_BYTES(":"));
+    to = put_what(to, ask->w[i].what);
+    if (ask->sliding)
+        to = put(to, STR_BYTES(":sliding"));
+    if (ask->verb == STORE_SHARE)
+        to = put(to, STR_BYTES(":nodes"));
+    add_made(a, (size_t)(to - a->next));
 }
 
 static void add_keys(struct args *a, const struct store_ask *ask)
