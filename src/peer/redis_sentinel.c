@@ -25,6 +25,7 @@ struct sentinel {
     struct redis base;
     struct redis_target *master, *replica; /* NULL: not known */
     struct redis_target *candidate, *asked;
+    struct redis_target *refused; /* by this look-up already: did not say that it is the master */
     struct redis_watch *watch;
     unsigned first, nth;    /* of the settings' Sentinels: asked first; asked how many */
     bool trusted;           /* calls may go to the master */
@@ -322,6 +323,7 @@ static void on_master_role(struct sentinel *s, int code, const struct redisReply
 
     if (code || !is_role(reply, "master")) {
         said_of_candidate(s, code, reply, reason);
+        s->refused = s->candidate;
         ask_next(s);
         return;
     }
@@ -355,6 +357,10 @@ static void on_address(struct sentinel *s, int code, const struct redisReply *re
         s->candidate = redis_target_get(&s->base, host, (unsigned)port, REDIS_LINK_DATA);
         if (!s->candidate)
             redis_said(&s->base, &s->asked->node, "names a host that cannot be");
+    }
+    if (s->candidate && s->candidate == s->refused) {
+        redis_said(&s->base, &s->asked->node, "names it, too");
+        s->candidate = NULL; /* asked twice it would take twice as long to be silent */
     }
     if (s->candidate)
         query_role(s, on_master_role);
@@ -397,6 +403,7 @@ static void look_up(struct sentinel *s)
     s->looking = true;
     s->outdated = false;
     s->base.said[0] = '\0';
+    s->refused = NULL;
     s->nth = (unsigned)-1;
     if (!s->watch)
         s->watch = redis_watch_new(s->base.loop, s->base.resolver, s->base.settings, on_switch, s);

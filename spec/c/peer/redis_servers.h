@@ -78,12 +78,18 @@ static inline void servers_await(void)
         redis_await(the_servers[i], the_servers[i]->port);
 }
 
-static inline void servers_stop(void)
+/* Stops those that were added last. */
+static inline void servers_drop(unsigned count)
 {
-    while (the_server_count) {
+    while (count--) {
         redis_stop(the_servers[--the_server_count]);
         free(the_servers[the_server_count]);
     }
+}
+
+static inline void servers_stop(void)
+{
+    servers_drop(the_server_count);
 }
 
 /* ---- Sentinel ---- */

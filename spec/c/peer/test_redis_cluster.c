@@ -167,9 +167,7 @@ static void test_no_node(void **state)
     }
     ask(&q[0], "INCR a");
     assert_failure(&q[0], ERR_CLOSED, dead);
-    redis_stop(alone);
-    free(alone);
-    the_server_count--;
+    servers_drop(1);
 }
 
 /* They announce no host at all: they are where they were asked. */
@@ -193,6 +191,59 @@ static void test_empty_host(void **state)
         TELL_OK(the_nodes[i]->port, "CONFIG SET cluster-preferred-endpoint-type ip");
     for (unsigned i = 0; i < ARRAY_LEN(q); i++)
         assert_integer(&q[i], 1);
+}
+
+/* TLS and the password are every node's: half of the slots are with one that was never named. */
+static void test_tls_and_password(void **state)
+{
+    static struct question q[40];
+    struct redis_server *s[2];
+    char dir[] = "/tmp/weir-redis-tls-XXXXXX", command[512], conf[512], ca[64];
+    unsigned tls_ports[2], bus[2];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(ca, sizeof ca, "%s/c.crt", dir);
+    snprintf(command, sizeof command,
+             "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+             "-days 2 -subj /CN=x -addext subjectAltName=IP:127.0.0.1 -keyout c.key -out c.crt "
+             "2>/dev/null",
+             dir);
+    assert_int_equal(system(command), 0);
+    for (int i = 0; i < 2; i++) {
+        tls_ports[i] = redis_free_port();
+        bus[i] = redis_free_port();
+        snprintf(
+            conf, sizeof conf,
+            "cluster-enabled yes\ntls-cluster yes\ncluster-port %u\ntls-port %u\ntls-cert-file %s\n"
+            "tls-key-file %s/c.key\ntls-ca-cert-file %s\ntls-auth-clients no\n",
+            bus[i], tls_ports[i], ca, dir, ca);
+        s[i] = server_add(conf);
+    }
+    servers_await();
+    TELL_OK(s[1]->port, "CLUSTER MEET 127.0.0.1 %u %u", tls_ports[0], bus[0]);
+    TELL_OK(s[0]->port, "CLUSTER ADDSLOTSRANGE 0 8191");
+    TELL_OK(s[1]->port, "CLUSTER ADDSLOTSRANGE 8192 16383");
+    for (int i = 0; i < 2; i++)
+        await_answer(s[i]->port, "CLUSTER INFO", "cluster_state:ok");
+    for (int i = 0; i < 2; i++)
+        TELL_OK(s[i]->port, "CONFIG SET requirepass secret");
+    the_settings.ssl = the_settings.ssl_verify = true;
+    the_settings.ca_file = ca;
+    the_settings.password = "secret";
+    add_node(tls_ports[0]);
+    client_open();
+    memset(q, 0, sizeof q);
+    for (unsigned i = 0; i < ARRAY_LEN(q); i++) {
+        snprintf(command, sizeof command, "INCR key:%u", i);
+        ask(&q[i], command);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(q); i++)
+        assert_integer(&q[i], 1);
+    client_close();
+    servers_drop(2);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
 }
 
 /* ---- a slot that moves ---- */
@@ -560,6 +611,7 @@ int main(void)
         T(test_first_is_dead),
         T(test_no_node),
         T(test_empty_host),
+        T(test_tls_and_password),
         T(test_slot_moves),
         T(test_slot_moves_under_scripts),
         T(test_moved_slot_is_remembered),

@@ -15,9 +15,6 @@ static int start_all(void **state)
     (void)state;
     sentinels_start(the_nodes, NODES, the_sentinels, SENTINELS, "");
     for (unsigned i = 0; i < SENTINELS; i++)
-        await_answer(the_sentinels[i]->port, "INFO sentinel",
-                     "status=ok,address=127.0.0.1:" /* below: all know all */);
-    for (unsigned i = 0; i < SENTINELS; i++)
         await_answer(the_sentinels[i]->port, "INFO sentinel", "slaves=2,sentinels=3");
     return 0;
 }
@@ -190,36 +187,38 @@ static void test_passwords(void **state)
     assert_int_not_equal(q.code, 0);
     if (!strstr(q.reason, "WRONGPASS"))
         fail_msg("%s", q.reason);
-    redis_stop(s);
-    free(s);
-    the_server_count--;
+    servers_drop(1);
 }
 
 /* ---- roles ---- */
 
+/* Two Sentinels name a replica. Once it has said what it is, it is not asked again. */
 static void test_wrong_role(void **state)
 {
-    struct redis_server *s;
+    struct redis_server *s[2];
     struct question q = { 0 };
-    char conf[200], reason[100];
+    char conf[200], reason[200];
 
     (void)state;
     snprintf(conf, sizeof conf,
              "sentinel monitor wrong 127.0.0.1 %u 1\n"
              "sentinel down-after-milliseconds wrong 60000\n",
              the_nodes[1]->port);
-    s = sentinel_add(conf);
-    servers_await();
-    snprintf(reason, sizeof reason, "127.0.0.1:%u: names 127.0.0.1:%u: it is a replica", s->port,
-             the_nodes[1]->port);
     the_settings.sentinel_master = "wrong";
-    add_sentinel(s->port);
+    for (int i = 0; i < 2; i++) {
+        s[i] = sentinel_add(conf);
+        add_sentinel(s[i]->port);
+    }
+    servers_await();
+    TELL_OK(the_nodes[1]->port, "CONFIG RESETSTAT");
+    snprintf(reason, sizeof reason,
+             "127.0.0.1:%u: names 127.0.0.1:%u: it is a replica; 127.0.0.1:%u: names it, too",
+             s[0]->port, the_nodes[1]->port, s[1]->port);
     client_open();
     ask(&q, "SET a c");
     assert_failure(&q, ERR_CLOSED, reason);
-    redis_stop(s);
-    free(s);
-    the_server_count--;
+    assert_non_null(strstr(tell(the_nodes[1]->port, "INFO commandstats"), "cmdstat_role:calls=1,"));
+    servers_drop(2);
 }
 
 static long long port_of_reads(void)
@@ -286,10 +285,7 @@ static void test_no_replica(void **state)
     ask(&w, "INCR a");
     assert_failure(&q, ERR_CLOSED, "redis master alone has no replica that answers");
     assert_integer(&w, 1);
-    for (int i = 0; i < 2; i++) {
-        redis_stop(the_servers[--the_server_count]);
-        free(the_servers[the_server_count]);
-    }
+    servers_drop(2);
 }
 
 /* A replica that dies under reads: the others, or the master, take over. */
