@@ -58,7 +58,9 @@ for _, name in ipairs(stores.names) do
     end)
 
     teardown(function()
-      n:stop()
+      if n then
+        n:stop()
+      end
       e:destroy()
     end)
 
@@ -137,7 +139,8 @@ for _, name in ipairs(stores.names) do
       local calls = store.servers and store.servers:calls()
       status = ask()
       assert.same({ [200] = 100, [429] = 3 * requests - 100 }, status)
-      if calls and env.mode ~= "slow-io" then -- they were merged: some dozens of turns at most, not one for each request
+      -- they were merged: some dozens of turns at most, not one for each request
+      if calls and env.mode ~= "slow-io" then
         local asked = store.servers:calls().evalsha - calls.evalsha
         assert.is_true(asked <= 3 * requests / 10, asked .. " times for " .. 3 * requests)
       end

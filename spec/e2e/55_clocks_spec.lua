@@ -141,7 +141,9 @@ for _, name in ipairs({ "redis", "postgres" }) do
     end)
 
     teardown(function()
-      n:stop()
+      if n then
+        n:stop()
+      end
       e:destroy()
     end)
 

@@ -99,7 +99,9 @@ describe("what is no Redis", function()
   end)
 
   teardown(function()
-    w:stop()
+    if w then
+      w:stop()
+    end
     e:destroy()
   end)
 
@@ -169,7 +171,9 @@ describe("stores of several users, databases and hosts", function()
   end)
 
   teardown(function()
-    w:stop()
+    if w then
+      w:stop()
+    end
     e:destroy()
   end)
 

@@ -460,7 +460,8 @@ end
 -- Something that listens where a Redis should and does as it likes with each connection:
 -- on_conn(conn), in some processes.
 function _M.impostor(e, on_conn, processes)
-  local fd, port = assert(net.listen(e:port()))
+  local port = e:port()
+  local fd = assert(net.listen(port))
   for _ = 1, processes or 4 do
     e:fork(function()
       while true do
