@@ -318,10 +318,20 @@ static void on_cancel(struct op *op)
     finish(ex);
 }
 
+/* A response that was not sent on, but is all here, leaves its connection to others. */
+static void skip_body(struct http_exchange *x)
+{
+    struct str piece;
+
+    while (x->phase == HTTP_BODY && http_body_next(x, &piece) == HTTP1_PIECE)
+        http_body_consume(x, piece.n);
+}
+
 static void on_request_end(void *arg)
 {
     struct exchange *ex = arg;
 
+    skip_body(&ex->http);
     loop_undefer(ex->req->loop, &ex->start);
     http_close(&ex->http);
 }

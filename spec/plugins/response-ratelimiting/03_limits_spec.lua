@@ -5,6 +5,7 @@ local costs = require "lib.costs"
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
 local modes = require "lib.modes"
+local net = require "lib.net"
 local weir = require "lib.weir"
 
 -- name of the route -> the config of its plugin.
@@ -369,6 +370,30 @@ describe("response-ratelimiting", function()
         assert.equal("xxxxx", got.body)
       end
     end
+  end)
+
+  it("keeps the connection to a service whose small answers it withholds", function()
+    local client = env.client()
+    pay("/one", "Videos=5", client)
+    for _ = 1, 20 do
+      assert.equal(429, pay("/one", "Videos=1", client, "kept=" .. client).status)
+    end
+    local all, n = {}, 0
+    net.wait_until(2, function()
+      all, n = {}, 0
+      for _, request in ipairs(service:requests()) do
+        if request[1]:find("kept=" .. client, 1, true) then
+          all[request[3]], n = true, n + 1
+        end
+      end
+      return n == 20
+    end)
+    assert.equal(20, n)
+    local connections = 0
+    for _ in pairs(all) do
+      connections = connections + 1
+    end
+    assert.is_true(connections <= 4, connections .. " connections") -- of two workers
   end)
 
   it("counts what failures and heads cost, and hides its header there", function()
