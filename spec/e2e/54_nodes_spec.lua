@@ -147,6 +147,34 @@ for _, name in ipairs(stores.names) do
     end)
 
     if name == "redis" then
+      -- Redis counts how often it found something to read.
+      it("ask about many identities at once in few round trips", function()
+        local requests, all = 500, {}
+        for id = 1, requests do
+          all[id] = fcgi.request({ id = id, keep = true, params = {
+            REMOTE_ADDR = env.client(), REQUEST_URI = "/fixed", PATH_INFO = "/fixed" } })
+        end
+        local function reads()
+          return tonumber(store.server:cli("INFO", "stats"):match("total_reads_processed:(%d+)"))
+        end
+        local before, got = reads()
+        local calls = store.server:calls_during(function()
+          local conn = assert(fcgi.connect(n[1].unix))
+          assert(conn:send(table.concat(all)))
+          for id = 1, requests do
+            got = assert(conn:answer(id, 30))
+            assert.equal(200, got.status)
+          end
+          conn:close()
+        end)
+        assert.equal(requests, calls.evalsha)
+        local trips = reads() - before
+        if env.mode ~= "slow-io" then
+          print(("# %d questions, %d reads of Redis"):format(requests, trips))
+          assert.is_true(trips <= requests / 5, trips .. " reads")
+        end
+      end)
+
       it("ask about six windows in one round trip", function()
         local source = env.client()
         local params = { REQUEST_URI = "/six", PATH_INFO = "/six" }

@@ -280,9 +280,10 @@ function _M.start_sentinels(e, opts)
   return self
 end
 
--- The server that is the master by a sentinel's word.
+-- The server that is the master by the last sentinel's word.
 function sentinels:master()
-  local text = self.sentinels[1]:cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master_name)
+  local last = self.sentinels[#self.sentinels]
+  local text = last:cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master_name)
   local port = tonumber(text:match("\n(%d+)"))
   for _, s in ipairs(self.servers) do
     if s.port == port then
