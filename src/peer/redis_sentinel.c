@@ -44,6 +44,13 @@ static void look_up(struct sentinel *s);
 
 /* ---- where calls go ---- */
 
+/* A replica that is gone is missed by those whom the master answers instead. */
+static bool misses_replica(const struct sentinel *s, const struct redis_call *call)
+{
+    return call->read_only && !s->replica && !s->looking &&
+           s->base.settings->sentinel_role == REDIS_ROLE_ANY && clock_mono_ms() >= s->again_mono_ms;
+}
+
 /* NULL: nowhere yet. */
 static struct redis_target *server_for(const struct sentinel *s, const struct redis_call *call)
 {
@@ -60,13 +67,17 @@ static struct redis_target *server_for(const struct sentinel *s, const struct re
 
 static void sentinel_send(struct redis *r, struct redis_call *call, struct str key)
 {
-    struct redis_target *server = server_for(CONTAINER_OF(r, struct sentinel, base), call);
+    struct sentinel *s = CONTAINER_OF(r, struct sentinel, base);
+    struct redis_target *server = server_for(s, call);
 
     (void)key;
-    if (LIKELY(server != NULL))
-        redis_call_put(call, server);
-    else
+    if (UNLIKELY(!server)) {
         redis_wait(call);
+        return;
+    }
+    redis_call_put(call, server);
+    if (UNLIKELY(misses_replica(s, call)))
+        look_up(s);
 }
 
 static void fail_waiting(struct sentinel *s)
