@@ -18,6 +18,7 @@
 #define OUT_KEPT_BYTES ((size_t)1 << 20) /* a buffer that has grown larger is not kept */
 #define READ_BYTES 16384
 #define READS_MAX 16 /* of an event, so that others have their turn */
+#define LAST_READS_MAX 1024
 
 TAILQ_HEAD(redis_cmds, redis_cmd);
 TAILQ_HEAD(batches, batch);
@@ -156,7 +157,7 @@ static void break_off(struct redis_link *l, int code, const char *words)
 /* ---- out ---- */
 
 static void flush(struct redis_link *l);
-static void receive(struct redis_link *l);
+static void receive(struct redis_link *l, int reads_max);
 
 static void on_flush(struct deferred *d)
 {
@@ -239,7 +240,7 @@ static void on_write_error(struct redis_link *l, int error)
         return;
     }
     err_set(&e, ERR_CLOSED, "%s", redis_conn_words(&l->conn, error));
-    receive(l); /* it may have said why */
+    receive(l, LAST_READS_MAX); /* it may have said why */
     if (epoch == l->epoch)
         lose(l, e.code, e.text);
 }
@@ -375,19 +376,21 @@ static void on_nothing_read(struct redis_link *l, ssize_t n, int error)
         lose(l, ERR_CLOSED, redis_conn_words(&l->conn, error));
 }
 
-static void receive(struct redis_link *l)
+/* With READS_MAX, less than was asked for means that there is no more now. */
+static void receive(struct redis_link *l, int reads_max)
 {
     char bytes[READ_BYTES];
 
-    for (int reads = 0; reads < READS_MAX; reads++) {
+    for (int reads = 0; reads < reads_max; reads++) {
         ssize_t n = redis_conn_read(&l->conn, bytes, sizeof bytes);
 
         if (n <= 0) {
             on_nothing_read(l, n, errno);
             return;
         }
-        if (!take_bytes(l, bytes, (size_t)n) ||
-            (n < (ssize_t)sizeof bytes && !redis_conn_has_more(&l->conn)))
+        if (!take_bytes(l, bytes, (size_t)n))
+            return;
+        if (reads_max == READS_MAX && n < (ssize_t)sizeof bytes && !redis_conn_has_more(&l->conn))
             return;
     }
     redis_conn_read_later(&l->conn);
@@ -416,7 +419,7 @@ static void on_open_failed(struct redis_conn *c, const struct err *e)
 
 static void on_readable(struct redis_conn *c)
 {
-    receive(CONTAINER_OF(c, struct redis_link, conn));
+    receive(CONTAINER_OF(c, struct redis_link, conn), READS_MAX);
 }
 
 static void on_writable(struct redis_conn *c)

@@ -128,6 +128,11 @@ static inline void await(const struct question *q)
         event_base_loopexit(loop_base(the_loop), &tv);
         loop_turn(the_loop, true);
     }
+    if (!q->answers && the_link) { /* it will not be there when the example has failed */
+        redis_link_free(the_link);
+        the_link = NULL;
+        fail_msg("no answer");
+    }
     assert_int_equal(q->answers, 1);
 }
 
