@@ -32,6 +32,7 @@ WEIR_C_SPECS = \
 	spec/c/srv/test_listen.c \
 	spec/c/srv/test_pidfile.c \
 	spec/c/srv/test_watchdog.c \
+	spec/c/store/test_breaker.c \
 	spec/c/store/test_channel.c \
 	spec/c/store/test_pg.c \
 	spec/c/store/test_settings.c \

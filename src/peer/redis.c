@@ -44,28 +44,41 @@ static struct redis *standalone_new(struct loop *loop, struct resolver *resolver
 
 /* ---- all kinds ---- */
 
-static void name_it(struct redis *r, const char *what, const struct redis_node *node)
+/* With the user and the database: other ones are other stores. */
+static void name_it(struct redis *r, const struct redis_settings *settings, const char *what,
+                    const char *place, unsigned port)
 {
-    if (strncmp(node->host, "unix:", 5) == 0)
-        snprintf(r->name, sizeof r->name, "redis %s%s", what, node->host);
-    else
-        snprintf(r->name, sizeof r->name, "redis %s%s:%u", what, node->host, node->port);
+    const char *user = settings->username ? settings->username : "";
+    char digits[16] = "", database[16] = "";
+
+    if (port)
+        snprintf(digits, sizeof digits, ":%u", port);
+    if (settings->database)
+        snprintf(database, sizeof database, "/%u", settings->database);
+    snprintf(r->name, sizeof r->name, "redis %s%s%s%s%s%s", what, user, *user ? "@" : "", place,
+             digits, database);
+}
+
+static unsigned shown_port(const struct redis_node *node)
+{
+    return strncmp(node->host, "unix:", 5) == 0 ? 0 : node->port;
 }
 
 struct redis *redis_new(struct loop *loop, struct resolver *resolver,
                         const struct redis_settings *settings)
 {
+    const struct redis_node *cluster = &settings->cluster[0], *server = &settings->server;
     struct redis *r;
 
     if (settings->sentinel_master) {
         r = redis_sentinel_new(loop, resolver, settings);
-        snprintf(r->name, sizeof r->name, "redis master %s", settings->sentinel_master);
+        name_it(r, settings, "master ", settings->sentinel_master, 0);
     } else if (settings->cluster_count) {
         r = redis_cluster_new(loop, resolver, settings);
-        name_it(r, "cluster ", &settings->cluster[0]);
+        name_it(r, settings, "cluster ", cluster->host, shown_port(cluster));
     } else {
         r = standalone_new(loop, resolver, settings);
-        name_it(r, "", &settings->server);
+        name_it(r, settings, "", server->host, shown_port(server));
     }
     return r;
 }

@@ -82,13 +82,20 @@ static void print_counters(const struct shared *shared)
            (double)shared->region.bytes / (1 << 20), (unsigned long long)g.evicted);
 }
 
+/* Workers ask one that does not answer each second: if they do not, it is of no use any more. */
+#define SILENCE_MS 60000
+
 static void print_store(const struct stats_store *s)
 {
+    int64_t now_ms = clock_now_ms();
     char state[40] = "ok";
 
-    if (s->open)
+    if (s->open && now_ms - s->bad_ms > SILENCE_MS)
+        snprintf(state, sizeof state, "not asked for %lld s",
+                 (long long)(now_ms - s->bad_ms) / 1000);
+    else if (s->open)
         snprintf(state, sizeof state, "not answering for %lld s",
-                 (long long)(clock_now_ms() - s->since_ms) / 1000);
+                 (long long)(now_ms - s->since_ms) / 1000);
     printf("%-40s  %-27s %12llu %10llu %12llu %12llu %9llu\n", s->name, state,
            (unsigned long long)s->asked, (unsigned long long)s->merged,
            (unsigned long long)s->round_trips, (unsigned long long)s->remembered,

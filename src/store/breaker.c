@@ -15,6 +15,8 @@
 #define LAST_PAUSE_MS 1000
 /* One that fails again so soon after a good answer is probed no more often than before. */
 #define RELAPSE_MS 10000
+/* Who found that the store does not answer has left, with its breaker open, if this long silent. */
+#define SILENCE_MS 10000
 
 struct probe {
     void (*fn)(void *arg);
@@ -61,13 +63,24 @@ static bool is_news(struct breaker *b, uint32_t open)
     return true;
 }
 
+/* A reload with another password ends the workers that failed; those after them never do. */
+static bool is_left_open(const struct breaker *b)
+{
+    const struct stats_store *f = b->figures;
+
+    return f && __atomic_load_n(&f->open, __ATOMIC_RELAXED) &&
+           clock_now_ms() - __atomic_load_n(&f->bad_ms, __ATOMIC_RELAXED) > SILENCE_MS;
+}
+
 void breaker_good(struct breaker *b)
 {
-    if (!b->open)
+    if (b->open) {
+        b->open = false;
+        b->closed_mono_ms = clock_mono_ms();
+        event_del(b->timer);
+    } else if (LIKELY(!is_left_open(b))) {
         return;
-    b->open = false;
-    b->closed_mono_ms = clock_mono_ms();
-    event_del(b->timer);
+    }
     if (is_news(b, 0))
         log_notice("%s answers again: limits hold", b->name);
 }
@@ -86,6 +99,8 @@ void breaker_bad(struct breaker *b, const char *reason)
     struct timeval tv;
 
     b->pause_ms = next_pause(b);
+    if (b->figures)
+        __atomic_store_n(&b->figures->bad_ms, clock_now_ms(), __ATOMIC_RELAXED);
     if (!b->open) {
         b->open = true;
         if (is_news(b, 1))

@@ -1,7 +1,8 @@
 /*
  * Whether a store is asked at all. Open after a failure; then a probe goes
  * out now and then, and the first good answer closes it. One line in the log
- * for each change, whichever of the instance's workers sees it first.
+ * for each change, whichever of the instance's workers sees it first; what
+ * workers that are gone have left open, those that live close.
  */
 #ifndef WEIR_STORE_BREAKER_H
 #define WEIR_STORE_BREAKER_H

@@ -259,6 +259,16 @@ static int take(struct store_ask *ask, const struct redisReply *reply)
     return 0;
 }
 
+/* Redis says so of a command with many arguments where of others it says NOAUTH. */
+static const char *error_words(const struct redisReply *reply)
+{
+    static const char NOAUTH[] = "ERR Protocol error: unauthenticated";
+
+    if (strncmp(reply->str, NOAUTH, sizeof NOAUTH - 1) == 0)
+        return "NOAUTH Authentication required.";
+    return reply->str;
+}
+
 static void on_done(struct redis_call *rc, int code, const struct redisReply *reply,
                     const char *reason)
 {
@@ -270,7 +280,7 @@ static void on_done(struct redis_call *rc, int code, const struct redisReply *re
     call->next_free = b->pool;
     b->pool = call;
     if (code == 0 && reply->type == REDIS_REPLY_ERROR) {
-        snprintf(text, sizeof text, "%s", reply->str);
+        snprintf(text, sizeof text, "%s", error_words(reply));
         code = ERR_SYSTEM;
         reason = text;
     } else if (code == 0) {

@@ -36,7 +36,8 @@ static void open_it(void)
 
 static void test_names(void **state)
 {
-    struct redis_settings unix_path = { .server = { "unix:/tmp/s", 0 } };
+    struct redis_settings unix_path = { .server = { "unix:/tmp/s", 0 } },
+                          other = { .server = { "a.example", 7000 } };
     struct redis *r = redis_new(the_loop, the_resolver, &unix_path);
     char name[64];
 
@@ -45,6 +46,11 @@ static void test_names(void **state)
     snprintf(name, sizeof name, "redis 127.0.0.1:%u", the_server->port);
     assert_string_equal(redis_name(the_redis), name);
     assert_string_equal(redis_name(r), "redis unix:/tmp/s");
+    redis_free(r);
+    other.username = "ann"; /* an own line in the log and the figures */
+    other.database = 3;
+    r = redis_new(the_loop, the_resolver, &other);
+    assert_string_equal(redis_name(r), "redis ann@a.example:7000/3");
     redis_free(r);
 }
 
