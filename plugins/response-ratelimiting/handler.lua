@@ -237,8 +237,12 @@ local function first_used_up(limits, used, i)
 end
 
 
+-- Once for a request: before the service is asked, or behind.
 local function log_dry_run(state, limit)
-  limiting.log_dry_run(state.identifier, ", limit '" .. limit.name .. "'")
+  if not state.is_logged then
+    state.is_logged = true
+    limiting.log_dry_run(state.identifier, ", limit '" .. limit.name .. "'")
+  end
 end
 
 

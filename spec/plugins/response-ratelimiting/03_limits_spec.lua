@@ -422,7 +422,7 @@ describe("response-ratelimiting", function()
     assert.equal("4", pay("/dry", "Images=1", client).headers["x-ratelimit-remaining-images-hour"])
     client = env.client()
     assert.equal(200, pay("/drydoor", "Videos=1", client).status)
-    assert.equal(200, ask("/drydoor", client).status)
+    assert.equal(200, pay("/drydoor", "Videos=1", client).status)
     assert.equal(1, w:log_count("would have been denied: route drydoor, " .. client))
   end)
 

@@ -141,6 +141,27 @@ for _, store_name in ipairs({ "redis", "redis Cluster", "postgres", "sqlite" }) 
       end
     end)
 
+    it("keeps clients apart that ask at once", function()
+      local poor, rich = env.client(), env.client()
+      for path, full in pairs({ ["/one"] = 5, ["/many"] = 100 }) do
+        ask(both[1], costs.target(path, "Videos=3"), poor)
+        local all = {}
+        for i = 1, 32 do
+          local opts = request(path .. "?seen=1", i % 2 == 0 and poor or rich)
+          opts.keep = true
+          all[i] = assert(fcgi.connect(both[1].unix))
+          assert(all[i]:send(fcgi.request(opts)))
+        end
+        for i, c in ipairs(all) do
+          local got = assert(c:answer(1))
+          local want = i % 2 == 0 and full - 3 or full
+          assert.equal(want, left(got))
+          assert.matches("X-RateLimit-Remaining-Videos: " .. want, got.body, 1, true)
+          c:close()
+        end
+      end
+    end)
+
     it("blocks before the service is asked", function()
       local client = env.client()
       assert.equal(200, ask(both[1], costs.target("/block", "Images=2"), client).status)
