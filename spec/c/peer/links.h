@@ -118,10 +118,10 @@ static inline void turn_for(int ms)
     } while (clock_mono_us_exact() < end_us);
 }
 
-/* Turns until it is answered, for at most six seconds. */
+/* Turns until it is answered, for at most twenty seconds. */
 static inline void await(const struct question *q)
 {
-    int64_t end_us = clock_mono_us_exact() + 6000000;
+    int64_t end_us = clock_mono_us_exact() + 20000000;
     struct timeval tv = { 0, 20000 };
 
     while (!q->answers && clock_mono_us_exact() < end_us) {

@@ -183,6 +183,7 @@ static void test_large_and_many(void **state)
     uint64_t writes;
 
     (void)state;
+    the_settings.send_ms = the_settings.read_ms = 15000; /* slow under sanitizers */
     open_tls("127.0.0.1", NULL, the_ca);
     memset(value, 'v', n);
     redis_link_send(the_link, &set.cmd, 3, argv, lens);
