@@ -78,12 +78,26 @@ static inline void servers_await(void)
         redis_await(the_servers[i], the_servers[i]->port);
 }
 
+/* It stays dead. */
+static inline void server_kill(struct redis_server *s)
+{
+    redis_kill(s);
+    s->pid = 0;
+}
+
 /* Stops those that were added last. */
 static inline void servers_drop(unsigned count)
 {
     while (count--) {
-        redis_stop(the_servers[--the_server_count]);
-        free(the_servers[the_server_count]);
+        struct redis_server *s = the_servers[--the_server_count];
+        char command[128];
+
+        if (s->pid)
+            redis_kill(s);
+        snprintf(command, sizeof command, "rm -rf '%s'", s->dir);
+        if (system(command) != 0)
+            abort();
+        free(s);
     }
 }
 

@@ -590,7 +590,7 @@ static void test_master_is_killed(void **state)
     stream_for(200);
     if (the_stream.bad)
         fail_msg("%s", the_stream.reason);
-    redis_kill(the_nodes[0]);
+    server_kill(the_nodes[0]);
     stream_until_good(20000);
     stream_end();
     assert_true(the_stream.bad > 0);

@@ -359,7 +359,7 @@ static void test_demoted(void **state)
 
 /*
  * While nobody asks anything: the old master stays one for eight seconds, so that nothing but
- * +switch-master tells of the new one.
+ * +switch-master tells of the new one. The first subscription has been lost by then.
  */
 static void test_switch_master(void **state)
 {
@@ -374,6 +374,8 @@ static void test_switch_master(void **state)
     for (unsigned i = 1; i < NODES; i++)
         await_answer(the_nodes[i]->port, "GET switched", "1");
     turn_for(100);
+    assert_string_equal(tell(the_sentinels[0]->port, "CLIENT KILL TYPE pubsub"), "1");
+    turn_for(300);
     TELL_OK(the_sentinels[0]->port, "SENTINEL FAILOVER mymaster");
     await_other_master(old);
     turn_for(100);
@@ -396,7 +398,7 @@ static void test_master_is_killed(void **state)
         fail_msg("%s", the_stream.reason);
     for (i = 0; the_nodes[i]->port != old; i++)
         ;
-    redis_kill(the_nodes[i]);
+    server_kill(the_nodes[i]);
     stream_until_good(20000);
     stream_end();
     await_other_master(old); /* not each Sentinel learns it as soon as the client */
