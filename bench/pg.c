@@ -2,8 +2,9 @@
  * How many decisions a second the PostgreSQL store makes with 64 requests in
  * flight, beside a client that sends one upsert for each request and waits for
  * it: for one hot key and for 10,000, with synchronous_commit on and off. The
- * core merges requests of the same key into one question; so does this.
- * Prints one table. Makes its own server and removes it.
+ * core merges requests of the same key into one question; so does this. CPU
+ * is that of client and server together: it moves less than the rates when
+ * something else runs. Makes its own server and removes it.
  *
  * usage: bench-pg [passes, default 5] [seconds of each, default 2]
  */
@@ -15,6 +16,7 @@
 #include "peer/resolve.h"
 #include "store/migrations.h"
 #include "store/pg.h"
+#include <dirent.h>
 
 #define IN_FLIGHT 64
 #define PASSES_MAX 25
@@ -40,22 +42,90 @@ static void die(const char *what, const char *why)
     exit(1);
 }
 
+/* ---- what it takes */
+
+struct rate {
+    double per_second, cpu_us; /* of one decision */
+};
+
+struct stretch {
+    int64_t began_us;
+    uint64_t cpu_ns;
+};
+
+static uint64_t run_ns(const char *pid)
+{
+    unsigned long long ns = 0;
+    char path[300];
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%s/schedstat", pid);
+    f = fopen(path, "r");
+    if (f && fscanf(f, "%llu", &ns) != 1)
+        ns = 0;
+    if (f)
+        fclose(f);
+    return ns;
+}
+
+static bool is_server(const char *pid)
+{
+    char path[300];
+    int parent = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    f = fopen(path, "r");
+    if (f && fscanf(f, "%*d (%*[^)]) %*c %d", &parent) != 1)
+        parent = 0;
+    if (f)
+        fclose(f);
+    return parent == the_server.pid;
+}
+
+/* Of this process and the server's. */
+static uint64_t cpu_ns(void)
+{
+    DIR *proc = opendir("/proc");
+    uint64_t sum = run_ns("self");
+
+    for (struct dirent *entry; (entry = readdir(proc));)
+        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_server(entry->d_name))
+            sum += run_ns(entry->d_name);
+    closedir(proc);
+    return sum;
+}
+
+static struct stretch begin(void)
+{
+    return (struct stretch){ .cpu_ns = cpu_ns(), .began_us = clock_mono_us_exact() };
+}
+
+static struct rate end(const struct stretch *s, uint64_t n)
+{
+    int64_t us = clock_mono_us_exact() - s->began_us;
+
+    return (struct rate){ (double)n * 1e6 / (double)us,
+                          (double)(cpu_ns() - s->cpu_ns) / 1e3 / (double)n };
+}
+
 /* ---- one upsert for each request */
 
-static double upserts(unsigned keys, bool sync, int64_t span_us)
+static struct rate upserts(unsigned keys, bool sync, int64_t span_us)
 {
     static const char UPSERT[] =
         "INSERT INTO metrics AS m (identifier, period, period_date, value) VALUES ($1, 'second',"
         " '2026-01-01', 1) ON CONFLICT (identifier, period, period_date)"
         " DO UPDATE SET value = m.value + 1 RETURNING value";
     PGconn *c = pg_server_connect(&the_server, "weir");
-    int64_t began, now;
+    struct stretch stretch;
+    struct rate rate;
     uint64_t n = 0;
 
     pg_server_ask(c, sync ? "SET synchronous_commit = on" : "SET synchronous_commit = off");
     PQclear(PQprepare(c, "upsert", UPSERT, 1, NULL));
-    began = now = clock_mono_us_exact();
-    for (; now - began < span_us; n++, now = clock_mono_us_exact()) {
+    stretch = begin();
+    for (; clock_mono_us_exact() - stretch.began_us < span_us; n++) {
         char name[64];
         const char *const params[] = { name };
         PGresult *r;
@@ -66,8 +136,9 @@ static double upserts(unsigned keys, bool sync, int64_t span_us)
             die("upsert", PQerrorMessage(c));
         PQclear(r);
     }
+    rate = end(&stretch, n);
     PQfinish(c);
-    return (double)n * 1e6 / (double)(now - began);
+    return rate;
 }
 
 /* ---- the store */
@@ -111,7 +182,7 @@ static void ask_batch(struct store_backend *store, unsigned keys)
     store->type->send(store, &list);
 }
 
-static double decisions(unsigned keys, bool sync, int64_t span_us)
+static struct rate decisions(unsigned keys, bool sync, int64_t span_us)
 {
     struct pg_settings settings = { .host = the_server.dir,
                                     .port = (unsigned)atoi(the_server.port),
@@ -122,23 +193,24 @@ static double decisions(unsigned keys, bool sync, int64_t span_us)
     struct loop *loop = loop_new();
     struct resolver *resolver = resolver_new(loop);
     struct store_backend *store = store_pg_new(loop, resolver, &settings);
-    int64_t began = 0, now = 0;
+    struct stretch stretch = { 0 };
+    struct rate rate;
 
-    for (int batches = 0; batches < 20 || now - began < span_us; batches++) {
-        if (batches == 10) { /* connected by now */
-            began = clock_mono_us_exact();
+    for (int i = 0; i <= 10 || clock_mono_us_exact() - stretch.began_us < span_us; i++) {
+        if (i == 10) { /* connected by now */
+            stretch = begin();
             granted = 0;
         }
         ask_batch(store, keys);
         while (waiting)
             loop_turn(loop, true);
-        now = clock_mono_us_exact();
     }
+    rate = end(&stretch, (uint64_t)granted);
     store->type->free(store);
     loop_turn(loop, false);
     resolver_free(resolver);
     loop_free(loop);
-    return (double)granted * 1e6 / (double)(now - began);
+    return rate;
 }
 
 /* ---- the table */
@@ -176,25 +248,33 @@ static int order(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static double median(double *v, unsigned n)
+static struct rate median(const struct rate *rates, unsigned n)
 {
-    qsort(v, n, sizeof *v, order);
-    return v[n / 2];
+    double per_second[PASSES_MAX], cpu_us[PASSES_MAX];
+
+    for (unsigned i = 0; i < n; i++) {
+        per_second[i] = rates[i].per_second;
+        cpu_us[i] = rates[i].cpu_us;
+    }
+    qsort(per_second, n, sizeof *per_second, order);
+    qsort(cpu_us, n, sizeof *cpu_us, order);
+    return (struct rate){ per_second[n / 2], cpu_us[n / 2] };
 }
 
 static void measure(unsigned keys, bool sync, unsigned passes, int64_t span_us)
 {
-    double one[PASSES_MAX], many[PASSES_MAX], a, b;
+    struct rate upsert[PASSES_MAX], weir[PASSES_MAX], a, b;
 
     for (unsigned i = 0; i < passes; i++) {
-        one[i] = upserts(keys, sync, span_us);
-        many[i] = decisions(keys, sync, span_us);
+        upsert[i] = upserts(keys, sync, span_us);
+        weir[i] = decisions(keys, sync, span_us);
     }
-    a = median(one, passes);
-    b = median(many, passes);
-    printf("| %s, synchronous_commit %s | %.0f | %.0f | %.1f | >= %d |\n",
-           keys == 1 ? "a hot key" : "10,000 keys", sync ? "on" : "off", a, b, b / a,
-           keys == 1 ? 10 : 5);
+    a = median(upsert, passes);
+    b = median(weir, passes);
+    printf("| %s, synchronous_commit %s | %.0f | %.0f | %.1f | >= %d | %.1f | %.1f | %.1f |\n",
+           keys == 1 ? "a hot key" : "10,000 keys", sync ? "on" : "off", a.per_second, b.per_second,
+           b.per_second / a.per_second, keys == 1 ? 10 : 5, a.cpu_us, b.cpu_us,
+           a.cpu_us / b.cpu_us);
     fflush(stdout);
 }
 
@@ -209,8 +289,8 @@ int main(int argc, char **argv)
     }
     pg_server_make(&the_server);
     make_tables();
-    printf("| PostgreSQL, 64 in flight | an upsert each, decisions/s | weir, decisions/s | ratio | "
-           "bar |\n|---|---|---|---|---|\n");
+    printf("| PostgreSQL, 64 in flight | an upsert each, a second | weir, a second | ratio | bar |"
+           " CPU us, upsert | CPU us, weir | ratio |\n|---|---|---|---|---|---|---|---|\n");
     for (int sync = 1; sync >= 0; sync--) {
         measure(1, sync, passes, span_us);
         measure(10000, sync, passes, span_us);

@@ -247,6 +247,30 @@ static void test_charges(void **state)
     assert_int_equal(peek("new", PERIOD_YEAR), 0);
 }
 
+/* One window takes the short way, two of the same take the long one: they agree. */
+static void test_both_ways_agree(void **state)
+{
+    static const double limits[] = { 0, 0.5, 1, 2.999, 7, 10, 1e300, -1 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+        for (int64_t cost = 1; cost < 4; cost++) {
+            struct asked a = make(STORE_ADMIT, "short", PERIOD_YEAR, limits[i], cost, 3),
+                         b = make(STORE_ADMIT, "long", PERIOD_YEAR, limits[i], cost, 3);
+
+            add_window(&b, PERIOD_YEAR, limits[i]);
+            run_well(&a);
+            run_well(&b);
+            assert_int_equal(a.ask.granted, b.ask.granted);
+            assert_int_equal(a.ask.used[0], b.ask.used[0]);
+            assert_int_equal(a.ask.previous[0], 0);
+        }
+    }
+    charge("short", COUNTER_COUNT_MAX);
+    assert_int_equal(admit("short", 1e300, COUNTER_COUNT_MAX, 1), 1);
+    assert_int_equal(peek("short", PERIOD_YEAR), COUNTER_COUNT_MAX);
+}
+
 static void test_peeking_makes_no_rows(void **state)
 {
     (void)state;
@@ -891,6 +915,7 @@ int main(void)
         EXAMPLE(test_admits_the_limit),
         EXAMPLE(test_counts_and_costs),
         EXAMPLE(test_charges),
+        EXAMPLE(test_both_ways_agree),
         EXAMPLE(test_peeking_makes_no_rows),
         EXAMPLE(test_all_windows_or_none),
         EXAMPLE(test_other_windows_stay),
