@@ -654,6 +654,7 @@ static void drop_tables(void)
 {
     pg_server_ask(the_admin, "DROP SCHEMA public CASCADE");
     pg_server_ask(the_admin, "CREATE SCHEMA public AUTHORIZATION weir");
+    pg_server_ask(the_admin, "GRANT USAGE ON SCHEMA public TO PUBLIC"); /* as initdb does */
 }
 
 static void test_missing_tables(void **state)
@@ -742,6 +743,31 @@ static void test_two_migrate_at_once(void **state)
                      MIGRATIONS_PG.count);
     open_store();
     assert_int_equal(admit("a", 5, 1, 1), 1);
+}
+
+/* The tables are another one's: what the guide says is granted. */
+static void test_a_user_who_may_only_count(void **state)
+{
+    struct asked refused = make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1);
+
+    (void)state;
+    close_store();
+    pg_server_ask(the_admin, "CREATE ROLE counts LOGIN");
+    the_settings.user = "counts";
+    open_store();
+    run(&refused, 1);
+    assert_true(refused.code < 0);
+    pg_server_ask(the_admin, "GRANT USAGE ON SCHEMA public TO counts");
+    pg_server_ask(the_admin, "GRANT SELECT ON weir_migrations TO counts");
+    pg_server_ask(the_admin, "GRANT SELECT, INSERT, UPDATE, DELETE ON weir_counters TO counts");
+    pg_server_ask(the_admin, "GRANT SELECT, UPDATE ON weir_sweeps TO counts");
+    migrate("pg_user = counts\n", false); /* there is nothing to do */
+    assert_int_equal(admit("a", 5, 1, 3), 3);
+    close_store();
+    pg_server_ask(the_admin, "DROP OWNED BY counts");
+    pg_server_ask(the_admin, "DROP ROLE counts");
+    the_settings.user = "weir";
+    open_store();
 }
 
 static void test_migrations_say_what_is_wrong(void **state)
@@ -934,6 +960,7 @@ int main(void)
         EXAMPLE(test_other_version),
         EXAMPLE(test_schema_and_unlogged),
         EXAMPLE(test_two_migrate_at_once),
+        EXAMPLE(test_a_user_who_may_only_count),
         EXAMPLE(test_migrations_say_what_is_wrong),
         EXAMPLE(test_locked_by_another),
         EXAMPLE(test_terminated_in_flight),
