@@ -122,6 +122,11 @@ describe("the flat names", function()
     } }, config)
   end)
 
+  it("do not tell the password in a URL", function()
+    local _, errors = accept({ redis_host = "redis://user:secret@a:1" })
+    assert.equal("must be a name, an address or unix:/path, not a URL", errors.redis.host)
+  end)
+
   it("must agree with the new ones", function()
     local _, errors = accept({ redis_host = "a", redis = { host = "b" } })
     assert.same({ redis_host = "both deprecated and new field are used but their values mismatch: "
@@ -129,6 +134,9 @@ describe("the flat names", function()
     _, errors = accept({ redis_port = 1, redis = { port = 2 } })
     assert.equal("both deprecated and new field are used but their values mismatch: "
       .. "redis_port = 1 vs redis.port = 2", errors.redis_port)
+    _, errors = accept({ redis_password = "one", redis = { host = "a", password = "other" } })
+    assert.equal("both deprecated and new field are used but their values mismatch: "
+      .. "redis_password = *** vs redis.password = ***", errors.redis_password)
     assert.same({ redis = { host = "a", port = 1 } },
                 accept({ redis_host = "a", redis = { host = "a", port = 1 } }))
     assert.same({ redis = { cluster_nodes = { { ip = "a", port = 1 } } } },

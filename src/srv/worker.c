@@ -15,6 +15,7 @@
 #include "srv/notify.h"
 #include "srv/shared.h"
 #include "srv/watchdog.h"
+#include "store/settings.h"
 #include "store/store.h"
 #include <event2/event.h>
 #include <signal.h>
@@ -240,7 +241,9 @@ int worker_main(const struct worker_args *args)
 
 int worker_check(const struct conf *conf, struct buf *found, struct err *e)
 {
-    int rc = conf->snapshot ? vm_take_snapshot(conf, e) : 0;
+    int rc = settings_check(conf, e);
 
+    if (rc == 0 && conf->snapshot)
+        rc = vm_take_snapshot(conf, e);
     return rc == 0 ? vm_check(conf, found, e) : rc;
 }

@@ -6,6 +6,7 @@
 #include "store/settings.h"
 #include "conf/keys.h"
 #include <stdlib.h>
+#include <unistd.h>
 
 #define DEFAULT_PORT 6379
 #define DEFAULT_TIMEOUT_MS 2000
@@ -41,6 +42,14 @@ static int64_t number(struct str texts, const char *name, int64_t otherwise)
     const char *text = get(texts, name);
 
     return text ? strtoll(text, NULL, 10) : otherwise;
+}
+
+/* Milliseconds; 0, which would set no bound, is as if nothing was said. */
+static int64_t bound_of(struct str texts, const char *name, int64_t otherwise)
+{
+    int64_t ms = number(texts, name, 0);
+
+    return ms > 0 ? ms : otherwise;
 }
 
 static bool is_true(struct str texts, const char *name, bool otherwise)
@@ -139,9 +148,9 @@ static int from_texts(struct redis_settings *s, struct arena *a, struct str t, s
     take_text(&s->username, a, t, "username");
     take_text(&s->password, a, t, "password");
     s->database = (unsigned)number(t, "database", s->database);
-    s->connect_ms = number(t, "connect_timeout", number(t, "timeout", s->connect_ms));
-    s->send_ms = number(t, "send_timeout", number(t, "timeout", s->send_ms));
-    s->read_ms = number(t, "read_timeout", number(t, "timeout", s->read_ms));
+    s->connect_ms = bound_of(t, "connect_timeout", bound_of(t, "timeout", s->connect_ms));
+    s->send_ms = bound_of(t, "send_timeout", bound_of(t, "timeout", s->send_ms));
+    s->read_ms = bound_of(t, "read_timeout", bound_of(t, "timeout", s->read_ms));
     s->ssl = is_true(t, "ssl", s->ssl);
     s->ssl_verify = is_true(t, "ssl_verify", s->ssl_verify);
     take_text(&s->server_name, a, t, "server_name");
@@ -221,4 +230,28 @@ int settings_redis(struct redis_settings *out, struct arena *a, struct str texts
     if (rc == 0)
         rc = from_texts(out, a, texts, e);
     return rc == 0 ? choose_target(out, e) : rc;
+}
+
+static bool names_redis(const struct conf *c)
+{
+    return *c->redis_host || *c->redis_sentinel_master || c->redis_cluster_addresses.n > 0;
+}
+
+int settings_check(const struct conf *conf, struct err *e)
+{
+    const char *authorities = ca_file(conf);
+    struct redis_settings settings;
+    struct arena arena;
+    struct err why;
+    int rc = 0;
+
+    if (authorities && access(authorities, R_OK) == -1)
+        return err_set_errno(e, "weir.conf: lua_ssl_trusted_certificate: %s", authorities);
+    if (!names_redis(conf))
+        return 0;
+    arena_init(&arena, 512);
+    if (settings_redis(&settings, &arena, STR(""), conf, &why) < 0)
+        rc = err_set(e, ERR_CONFIG, "weir.conf: %s", why.text);
+    arena_fini(&arena);
+    return rc;
 }

@@ -21,4 +21,7 @@ struct conf;
 int settings_redis(struct redis_settings *out, struct arena *a, struct str texts,
                    const struct conf *conf, struct err *e) MUST_CHECK;
 
+/* Whether weir.conf's own Redis, if it names one, and the authorities of TLS are good. */
+int settings_check(const struct conf *conf, struct err *e) MUST_CHECK;
+
 #endif

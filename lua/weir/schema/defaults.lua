@@ -78,13 +78,22 @@ local function show(value)
   return type(value) == "table" and messages.list(value) or messages.show(value)
 end
 
-local function mismatch(field, value, record)
+-- Whether the field that a path leads to is one whose value no message may hold.
+local function is_secret(node, path)
+  for i = 1, #path do
+    node = node and node.by_name and node.by_name[path[i]]
+  end
+  return node and node.encrypted
+end
+
+local function mismatch(node, field, value, record)
   local replaced = field.deprecation and field.deprecation.replaced_with
   for _, target in ipairs(replaced or {}) do
     local now = read_path(record, target.path)
     if not types.is_null(now) and now ~= value and show(now) ~= show(value) then
-      return messages.shorthand_mismatch:format(field.name, show(value),
-        table.concat(target.path, "."), show(now))
+      local secret = is_secret(node, target.path) and "***"
+      return messages.shorthand_mismatch:format(field.name, secret or show(value),
+        table.concat(target.path, "."), secret or show(now))
     end
   end
 end
@@ -100,7 +109,7 @@ local function translate_shorthands(node, record, errors)
       end
       local ok, err = types.checks[field.type](value), messages.types[field.type]
       if ok then
-        err = mismatch(field, value, record)
+        err = mismatch(node, field, value, record)
         local expanded, func_err
         if not err then
           expanded, func_err = expand(field, value)

@@ -17,6 +17,9 @@ local function check_host(text)
     end
     return nil, "invalid value: " .. text
   end
+  if text:find("://", 1, true) then -- which may hold a password
+    return nil, "must be a name, an address or unix:/path, not a URL"
+  end
   return net.check_host(text)
 end
 

@@ -100,6 +100,16 @@ static void test_a_timeout_of_its_own_goes_before_timeout(void **state)
     assert_int_equal(s->read_ms, 10);
 }
 
+static void test_no_timeout_is_without_bound(void **state)
+{
+    struct redis_settings *s = READ("", "host=a\0timeout=0\0read_timeout=0\0send_timeout=7");
+
+    (void)state;
+    assert_int_equal(s->connect_ms, 2000);
+    assert_int_equal(s->send_ms, 7);
+    assert_int_equal(s->read_ms, 2000);
+}
+
 static void test_sentinels_go_before_a_host(void **state)
 {
     struct redis_settings *s =
@@ -114,6 +124,38 @@ static void test_sentinels_go_before_a_host(void **state)
     assert_int_equal(s->sentinels[1].port, 2);
 }
 
+static int check(const char *text, struct err *e)
+{
+    struct conf *conf;
+    int rc;
+
+    assert_int_equal(0, conf_load_text(&conf, "weir.conf", str_from(text), e));
+    rc = settings_check(conf, e);
+    conf_free(conf);
+    return rc;
+}
+
+static void test_what_is_wrong_in_weir_conf_is_told(void **state)
+{
+    struct err e;
+
+    (void)state;
+    assert_int_equal(0, check("declarative_config = off\n", &e));
+    assert_int_equal(0, check("declarative_config = off\nredis_host = a\n", &e));
+    assert_int_equal(ERR_CONFIG,
+                     check("declarative_config = off\nredis_sentinel_master = m\n", &e));
+    assert_string_equal(e.text,
+                        "weir.conf: redis: sentinel_master m needs the addresses of Sentinels");
+    assert_int_equal(ERR_CONFIG,
+                     check("declarative_config = off\nredis_cluster_addresses = a:b\n", &e));
+    assert_string_equal(e.text, "weir.conf: redis: \"a:b\" is no host:port");
+    assert_int_equal(
+        ERR_SYSTEM,
+        check("declarative_config = off\nlua_ssl_trusted_certificate = /nowhere/ca.pem\n", &e));
+    assert_string_equal(e.text, "weir.conf: lua_ssl_trusted_certificate: /nowhere/ca.pem: No such "
+                                "file or directory");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +164,8 @@ int main(void)
         T(test_without_a_server_it_is_that_of_weir_conf),
         T(test_what_else_it_says_goes_before_weir_conf),
         T(test_a_timeout_of_its_own_goes_before_timeout),
+        T(test_no_timeout_is_without_bound),
+        T(test_what_is_wrong_in_weir_conf_is_told),
         T(test_sentinels_go_before_a_host),
 #undef T
     };
