@@ -103,7 +103,10 @@ bool redis_is_failure(const struct redisReply *reply);
 /* The text of a reply, or the reason; for said. */
 const char *redis_answer_text(int code, const struct redisReply *reply, const char *reason);
 
-/* Adds "host:port: text" to r->said. */
+/* A link's reason begins with the name of its node: what stands behind that. */
+const char *redis_without_node(const struct redis_node *node, const char *reason);
+
+/* Adds "host:port: text" to r->said; the text may be a link's reason. */
 void redis_said(struct redis *r, const struct redis_node *node, const char *text);
 
 struct redis *redis_sentinel_new(struct loop *loop, struct resolver *resolver,

@@ -226,11 +226,13 @@ static void said_of_candidate(struct sentinel *s, int code, const struct redisRe
                               const char *reason)
 {
     struct err e;
-    const char *what = reason;
+    const char *what;
 
-    if (code == 0 && reply->type == REDIS_REPLY_ERROR)
+    if (code)
+        what = redis_without_node(&s->candidate->node, reason);
+    else if (reply->type == REDIS_REPLY_ERROR)
         what = reply->str;
-    else if (code == 0)
+    else
         what = is_role(reply, "slave") ? "it is a replica" : "it does not have that role";
     err_set(&e, ERR_CLOSED, "names %s:%u: %s", s->candidate->node.host, s->candidate->node.port,
             what);

@@ -60,13 +60,28 @@ const char *redis_answer_text(int code, const struct redisReply *reply, const ch
     return "an answer of a form that Redis does not have";
 }
 
+static const char *node_text(const struct redis_node *node, char *to, size_t n)
+{
+    if (strncmp(node->host, "unix:", 5) == 0)
+        snprintf(to, n, "%s: ", node->host);
+    else
+        snprintf(to, n, "%s:%u: ", node->host, node->port);
+    return to;
+}
+
+const char *redis_without_node(const struct redis_node *node, const char *reason)
+{
+    char name[REDIS_HOST_MAX + 32];
+    struct str prefix = str_from(node_text(node, name, sizeof name));
+
+    return str_starts(str_from(reason), prefix) ? reason + prefix.n : reason;
+}
+
 void redis_said(struct redis *r, const struct redis_node *node, const char *text)
 {
-    size_t n = strlen(r->said), room = sizeof r->said - n;
-    const char *sep = n ? "; " : "";
+    char name[REDIS_HOST_MAX + 32];
+    size_t n = strlen(r->said);
 
-    if (strncmp(node->host, "unix:", 5) == 0)
-        snprintf(r->said + n, room, "%s%s: %s", sep, node->host, text);
-    else
-        snprintf(r->said + n, room, "%s%s:%u: %s", sep, node->host, node->port, text);
+    snprintf(r->said + n, sizeof r->said - n, "%s%s%s", n ? "; " : "",
+             node_text(node, name, sizeof name), redis_without_node(node, text));
 }

@@ -147,15 +147,16 @@ static void test_no_node(void **state)
 {
     struct question q[2] = { 0 };
     struct redis_server *alone = server_add("");
-    char dead[100], other[100];
+    char dead[120], other[100];
 
     (void)state;
     servers_await();
     add_node(redis_free_port());
     add_node(alone->port);
-    snprintf(dead, sizeof dead,
-             "redis cluster 127.0.0.1:%u: no node tells the slots: 127.0.0.1:%u:",
-             the_settings.cluster[0].port, the_settings.cluster[0].port);
+    snprintf(
+        dead, sizeof dead,
+        "redis cluster 127.0.0.1:%u: no node tells the slots: 127.0.0.1:%u: Connection refused;",
+        the_settings.cluster[0].port, the_settings.cluster[0].port);
     snprintf(other, sizeof other, "127.0.0.1:%u: ERR This instance has cluster support disabled",
              alone->port);
     client_open();

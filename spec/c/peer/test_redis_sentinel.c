@@ -133,19 +133,20 @@ static void test_all_are_silent(void **state)
 static void test_unknown_master(void **state)
 {
     struct question q[3] = { 0 };
-    char dead[64], alive[64];
+    char dead[80], alive[64];
 
     (void)state;
     the_settings.sentinel_master = "another";
     add_sentinel(redis_free_port());
     add_sentinel(the_sentinels[1]->port);
-    snprintf(dead, sizeof dead, "127.0.0.1:%u", the_settings.sentinels[0].port);
+    snprintf(dead, sizeof dead, "not found: 127.0.0.1:%u: Connection refused;",
+             the_settings.sentinels[0].port);
     snprintf(alive, sizeof alive, "127.0.0.1:%u: does not know this master",
              the_sentinels[1]->port);
     client_open();
     ask(&q[0], "SET a c");
     ask(&q[1], "GET a");
-    assert_failure(&q[0], ERR_CLOSED, "redis master another is not found: ");
+    assert_failure(&q[0], ERR_CLOSED, "redis master another is not found: 127.0.0.1:");
     assert_failure(&q[0], ERR_CLOSED, dead);
     assert_failure(&q[0], ERR_CLOSED, alive);
     assert_failure(&q[1], ERR_CLOSED, alive);
