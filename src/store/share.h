@@ -24,7 +24,7 @@ struct share_args {
 
 struct share *share_new(const struct share_args *args) __attribute__((returns_nonnull));
 
-/* Before its channel. */
+/* After its channel, whose end answers what is in flight. */
 void share_free(struct share *s);
 
 /* As counter_admit; charge may give back. */

@@ -73,15 +73,15 @@ static void free_way(struct way *w)
 
 void stores_free(struct stores *s)
 {
+    for (struct way *w = s->ways, *next; w; w = next) {
+        next = w->next;
+        free_way(w); /* answers what is in flight, to shares too */
+    }
     for (struct store *st = s->stores, *next; st; st = next) {
         next = st->next;
         if (st->share)
             share_free(st->share);
         free(st);
-    }
-    for (struct way *w = s->ways, *next; w; w = next) {
-        next = w->next;
-        free_way(w);
     }
     resolver_free(s->resolver);
     free(s);

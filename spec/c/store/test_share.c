@@ -115,8 +115,8 @@ static void open_node(struct node *n, int number)
 
 static void close_node(struct node *n)
 {
-    share_free(n->share);
     channel_free(n->channel);
+    share_free(n->share);
     counter_close(n->table);
     region_close(&n->region);
 }
