@@ -44,8 +44,6 @@ void redis_greeting_put(struct redis_greeting *g, struct buf *out,
         snprintf(number, sizeof number, "%u", settings->database);
         put(g, out, 2, (const char *const[]){ "SELECT", number });
     }
-    if (kind == REDIS_LINK_READ)
-        put(g, out, 1, (const char *const[]){ "READONLY" });
 }
 
 static bool begins(const struct redisReply *reply, struct str with)
@@ -54,19 +52,12 @@ static bool begins(const struct redisReply *reply, struct str with)
            str_starts((struct str){ reply->str, reply->len }, with);
 }
 
-/* A replica that Sentinel watches answers without it. */
-static bool is_needless(const char *step, const struct redisReply *reply)
-{
-    return strcmp(step, "READONLY") == 0 &&
-           begins(reply, STR("ERR This instance has cluster support disabled"));
-}
-
 int redis_greeting_take(struct redis_greeting *g, const struct redisReply *reply, struct err *e)
 {
     const char *step = g->steps[g->done++];
     char text[ERROR_TEXT_BYTES], *args;
 
-    if (reply->type == REDIS_REPLY_STATUS || is_needless(step, reply))
+    if (reply->type == REDIS_REPLY_STATUS)
         return 0;
     if (reply->type != REDIS_REPLY_ERROR)
         return err_set(e, ERR_SYNTAX, "%s: an answer that is none", step);

@@ -1,6 +1,6 @@
 /*
- * What a new connection to Redis says before any command: AUTH, SELECT,
- * READONLY, as settings and kind want it; and what its replies mean.
+ * What a new connection to Redis says before any command: AUTH and SELECT,
+ * as settings and kind want it; and what its replies mean.
  */
 #ifndef WEIR_PEER_REDIS_GREETING_H
 #define WEIR_PEER_REDIS_GREETING_H
@@ -9,7 +9,7 @@
 #include "peer/redis_link.h"
 
 struct redis_greeting {
-    const char *steps[3]; /* names of the commands */
+    const char *steps[2]; /* names of the commands */
     unsigned count, done; /* done have been answered */
 };
 

@@ -35,7 +35,6 @@ struct redis_cmd {
 
 enum redis_link_kind {
     REDIS_LINK_DATA,     /* the settings' user, password and database */
-    REDIS_LINK_READ,     /* the same, READONLY for a replica of a Cluster */
     REDIS_LINK_SENTINEL, /* sentinel_username and sentinel_password, no database */
 };
 

@@ -227,14 +227,6 @@ static void test_sentinel_credentials(void **state)
     ASSERT_STRING("ACL WHOAMI", "bob");
 }
 
-/* No Cluster, so that there is nothing to be said for reading. */
-static void test_replica(void **state)
-{
-    (void)state;
-    link_open("127.0.0.1", the_server.port, REDIS_LINK_READ);
-    ASSERT_STATUS("PING", "PONG");
-}
-
 static void test_refused_client(void **state)
 {
     struct redis_server s;
@@ -562,7 +554,6 @@ int main(void)
         T(test_not_let_in),
         T(test_no_password),
         T(test_sentinel_credentials),
-        T(test_replica),
         T(test_refused_client),
         T(test_refused_connection),
         T(test_killed_and_back),
