@@ -63,6 +63,9 @@ static void add_tls(struct pg_params *p, const struct pg_settings *s)
         pg_params_add(p, "sslmode", "verify-full");
         pg_params_add(p, "sslrootcert", named ? s->ca_file : system_ca_file());
     }
+    /* what libpq would look for at home, which is root's where root has started weir */
+    pg_params_add(p, "sslcert", "/nonexistent");
+    pg_params_add(p, "sslcrl", "/nonexistent");
 }
 
 void pg_params_fill(struct pg_params *p, const struct pg_settings *s, const char *hostaddr)

@@ -341,6 +341,38 @@ static void test_tls(void **state)
     assert_string_equal(a.value, "f");
 }
 
+/* Nothing in the home directory matters: it may be another user's. */
+static void test_tls_without_a_home(void **state)
+{
+    char *home = getenv("HOME") ? strdup(getenv("HOME")) : NULL;
+    char path[200];
+    struct asked a;
+    FILE *f;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/.postgresql", the_server.dir);
+    assert_int_equal(0, mkdir(path, 0700));
+    strcat(path, "/postgresql.crt");
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("no certificate\n", f);
+    fclose(f);
+    setenv("HOME", the_server.dir, 1);
+    the_settings.host = "localhost";
+    the_settings.password = "secret word";
+    the_settings.ssl = true;
+    open_pg(NULL);
+    run(&a, &ECHO_TEXT, HELLO);
+    assert_int_equal(a.code, 0);
+    close_pg();
+    unlink(path);
+    if (home)
+        setenv("HOME", home, 1);
+    else
+        unsetenv("HOME");
+    free(home);
+}
+
 /* ---- a server that goes away, or does not answer ---- */
 
 static void terminate_all(void)
@@ -572,6 +604,7 @@ int main(void)
         EXAMPLE(test_refused),
         EXAMPLE(test_passwords),
         EXAMPLE(test_tls),
+        EXAMPLE(test_tls_without_a_home),
         EXAMPLE(test_terminated),
         EXAMPLE(test_restarted),
         EXAMPLE(test_statement_timeout),
