@@ -74,13 +74,14 @@ function faults:finish()
   end
   local ok, err = pcall(self.e.check, self.e)
   self.e.checks = {}
-  pcall(n.stop, n)
+  local ended, how = pcall(n.stop, n)
   self.nodes = nil
   local server = self.store.server or self.store.group
   if server then
     server:stop()
   end
   assert(ok, err)
+  assert(ended, how)
 end
 
 -- requests of one client (opts.source) for a path; opts.parallel.

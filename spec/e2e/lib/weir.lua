@@ -232,10 +232,16 @@ local function is_expected(self, line)
   return found ~= nil
 end
 
+-- What a sanitizer says, and the master of a worker that crashed.
+local function is_crash(line)
+  local number = line:match("died by signal (%d+)")
+  return number and tonumber(number) ~= signal.SIGKILL
+         or line:find("Sanitizer", 1, true) or line:find("runtime error:", 1, true)
+end
+
 local function is_bad(line)
   local level = line:match("^%d+/%d+/%d+ [%d:]+ %[(%a+)%]")
-  return BAD_LEVELS[level] or line:find("Sanitizer", 1, true)
-         or line:find("runtime error:", 1, true)
+  return BAD_LEVELS[level] or is_crash(line)
 end
 
 -- The bad lines of the log and of standard error since the last call.
@@ -272,7 +278,8 @@ function weir:check()
   end
 end
 
--- Ends it: gracefully (SIGQUIT) or fast. Raises when it must be killed or a process stays.
+-- Ends it: gracefully (SIGQUIT) or fast. Raises when it must be killed, a process stays, or one
+-- crashes as it ends.
 function weir:stop(number)
   if not self.proc then
     return
@@ -281,6 +288,11 @@ function weir:stop(number)
     error("weir did not stop when asked", 2)
   end
   self.proc = nil
+  for line in self:news():gmatch("[^\n]+") do
+    if is_crash(line) and not is_expected(self, line) then
+      error("weir ended so:\n" .. line, 2)
+    end
+  end
 end
 
 function weir:rss_kb()
