@@ -670,6 +670,10 @@ static void test_missing_tables(void **state)
     run(&a, 1); /* on a connection that was good */
     assert_int_equal(a.code, ERR_SYSTEM);
     assert_non_null(strstr(a.reason, "; run: weir migrations up"));
+    steps_done = 0;
+    migrate("pg_user = weir\n", false);
+    assert_int_equal(admit("a", 5, 1, 1), 1); /* on the same one */
+    drop_tables();
     close_store();
     open_store();
     run(&a, 1);
