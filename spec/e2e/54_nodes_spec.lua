@@ -175,27 +175,35 @@ for _, name in ipairs(stores.names) do
         end
       end)
 
+      -- n questions; one whose second ends on its way is asked once more.
+      local function assert_asked(n_questions, calls, begun)
+        local most = n_questions + 1 + os.time() - begun
+        assert.is_true(calls.evalsha >= n_questions and calls.evalsha <= most,
+                       ("%d for %d questions"):format(calls.evalsha, n_questions))
+      end
+
       it("ask about six windows in one round trip", function()
         local source = env.client()
         local params = { REQUEST_URI = "/six", PATH_INFO = "/six" }
         assert.equal(200, assert(n:ask(1, env.client(), params)).status)
-        local got
+        local got, begun = nil, os.time()
         local calls = store.server:calls_during(function()
           got = assert(n:ask(1, source, params))
         end)
         -- either worker may be a new one for Redis: it sends the text once
         if calls.eval + calls.script == 0 then
-          assert.equal(1, calls.evalsha)
+          assert_asked(1, calls, begun)
         end
         assert.equal("61", got.headers["x-ratelimit-limit-minute"])
         assert.equal("64", got.headers["x-ratelimit-remaining-year"])
+        begun = os.time()
         calls = store.server:calls_during(function()
           for _ = 1, 10 do
             got = assert(n:ask(1, source, params))
           end
         end)
         assert.equal("54", got.headers["x-ratelimit-remaining-year"])
-        assert.equal(10, calls.evalsha)
+        assert_asked(10, calls, begun)
         assert.equal(0, calls.eval)
       end)
 
