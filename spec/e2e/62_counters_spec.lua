@@ -193,6 +193,7 @@ describe("weir counters", function()
       { "grant", "rate-limiting", "a", "0" }, { "grant", "rate-limiting", "a", "1.5" },
       { "grant", "rate-limiting", "a", "many" }, { "get", "rate-limiting", "a", "--route" },
       { "get", "rate-limiting", "a", "--nonsense" },
+      { "get", "rate-limiting", "a", "--by", "nonsense" },
     }) do
       assert.matches("Usage: weir counters", counters(2, unpack(words)))
     end

@@ -29,6 +29,8 @@ by, such as the client's address; for several kinds at once their values with co
 ]]
 
 local VERBS = { get = 2, reset = 2, grant = 3 } -- and their words
+local KINDS = { ip = true, consumer = true, credential = true, service = true, route = true,
+                header = true, path = true }
 local OPTIONS = { ["--service"] = "service", ["--route"] = "route", ["--by"] = "by" }
 
 
@@ -58,6 +60,9 @@ local function parse(args)
       words[#words + 1] = args[i]
     end
     i = i + 1
+  end
+  if out.by and not KINDS[out.by] then
+    return nil, "--by " .. out.by .. ": no such kind"
   end
   out.verb, out.plugin, out.identifier, out.amount = words[1], words[2], words[3], words[4]
   if not VERBS[out.verb] or #words ~= VERBS[out.verb] + 1 then
