@@ -39,6 +39,7 @@ WEIR_C_SPECS = \
 	spec/c/store/test_share.c \
 	spec/c/store/test_sqlite.c \
 	spec/c/store/test_sqlite_faults.c \
+	spec/c/store/test_sqlite_place.c \
 	spec/c/store/test_store.c \
 	spec/c/wire/test_cgi.c \
 	spec/c/wire/test_fcgi.c \

@@ -8,6 +8,7 @@
 #include "conf/keys.h"
 #include "peer/sqlite.h"
 #include "store/migrations.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -156,8 +157,10 @@ static bool dir_of(const char *path, char dir[PATH_MAX])
 
 static int make_dir(const char *path, mode_t mode, struct err *e)
 {
-    if (mkdir(path, mode) == -1 && errno != EEXIST)
-        return err_set_errno(e, "sqlite: cannot make the directory %s", path);
+    if (mkdir(path, mode) == -1)
+        return errno == EEXIST ? 0 : err_set_errno(e, "sqlite: cannot make the directory %s", path);
+    if (chmod(path, mode) == -1) /* whatever the umask */
+        return err_set_errno(e, "sqlite: cannot open the directory %s", path);
     return 0;
 }
 
@@ -174,6 +177,37 @@ static int make_dirs(char *dir, uid_t uid, gid_t gid, struct err *e)
         rc = make_dir(dir, 0750, e);
     if (rc == 0 && geteuid() == 0 && chown(dir, uid, gid) == -1)
         rc = err_set_errno(e, "sqlite: cannot give the directory %s to its user", dir);
+    return rc;
+}
+
+/* Whether the directory holds nothing but what begins with the file's name. */
+static bool holds_only(int fd, const char *name)
+{
+    DIR *dir = fdopendir(dup(fd));
+    struct dirent *entry;
+    bool only = dir != NULL;
+
+    while (only && (entry = readdir(dir)) != NULL)
+        only = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+               strncmp(entry->d_name, name, strlen(name)) == 0;
+    if (dir)
+        closedir(dir);
+    return only;
+}
+
+/* systemd makes the directory that weir.service names, and makes it root's. */
+static int take_dir(const char *dir, const char *name, uid_t uid, gid_t gid, struct err *e)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    int rc = 0;
+
+    if (fd == -1)
+        return 0;
+    if (geteuid() == 0 && fstat(fd, &st) == 0 && st.st_uid == 0 && holds_only(fd, name) &&
+        fchown(fd, uid, gid) == -1)
+        rc = err_set_errno(e, "sqlite: cannot give the directory %s to its user", dir);
+    close(fd);
     return rc;
 }
 
@@ -196,8 +230,12 @@ int sqlite_make_place(const char *path, uid_t uid, gid_t gid, struct err *e)
     char dir[PATH_MAX];
     int rc = 0;
 
-    if (dir_of(path, dir) && access(dir, F_OK) == -1)
-        rc = make_dirs(dir, uid, gid, e);
+    if (dir_of(path, dir)) {
+        const char *name = path + strlen(dir) + 1;
+
+        rc = access(dir, F_OK) == -1 ? make_dirs(dir, uid, gid, e)
+                                     : take_dir(dir, name, uid, gid, e);
+    }
     return rc == 0 ? make_file(path, uid, gid, e) : rc;
 }
 

@@ -13,7 +13,8 @@ struct sqlite;
 
 /*
  * Before the migrations, as root: makes the file and, if it is missing, its directory, and gives
- * them to the user that workers run as; directories above are root's. As root the migrations work
+ * them to the user that workers run as, as it does with one of root's in which there is nothing
+ * else; directories above are root's. As root the migrations work
  * as the owner of the file, so that the workers may write it and what SQLite puts beside it.
  */
 int sqlite_make_place(const char *path, uid_t uid, gid_t gid, struct err *e) MUST_CHECK;
