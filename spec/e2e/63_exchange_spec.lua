@@ -90,8 +90,9 @@ for _, name in ipairs(NAMES) do
 
     it("let through little more than the limit, and then nothing", function()
       local source = env.client()
-      local got = load.run(e, n.address, { parallel = 12, requests = LIMIT * 10, path = "/fixed",
-                                           source = source })
+      -- so slowly that they have exchanged their counts before each is at the limit
+      local got = load.run(e, n.address, { parallel = 12, requests = LIMIT * 10,
+                                           path = "/fixed/delay?ms=20", source = source })
       assert.equal(LIMIT * 10, (got.status[200] or 0) + (got.status[429] or 0), got.text)
       assert.is_true(got.status[200] >= LIMIT, got.text)
       -- each by itself would let through the limit
