@@ -49,14 +49,15 @@ static void name_it(struct redis *r, const struct redis_settings *settings, cons
                     const char *place, unsigned port)
 {
     const char *user = settings->username ? settings->username : "";
+    bool v6 = port && strchr(place, ':');
     char digits[16] = "", database[16] = "";
 
     if (port)
         snprintf(digits, sizeof digits, ":%u", port);
     if (settings->database)
         snprintf(database, sizeof database, "/%u", settings->database);
-    snprintf(r->name, sizeof r->name, "redis %s%s%s%s%s%s", what, user, *user ? "@" : "", place,
-             digits, database);
+    snprintf(r->name, sizeof r->name, "redis %s%s%s%s%s%s%s%s", what, user, *user ? "@" : "",
+             v6 ? "[" : "", place, v6 ? "]" : "", digits, database);
 }
 
 static unsigned shown_port(const struct redis_node *node)

@@ -194,6 +194,16 @@ static int from_conf(struct redis_settings *s, struct arena *a, const struct con
     return rc;
 }
 
+/* "[::1]" is ::1. */
+static const char *bare(struct arena *a, const char *host)
+{
+    size_t n = host ? strlen(host) : 0;
+
+    if (n < 3 || host[0] != '[' || host[n - 1] != ']')
+        return host;
+    return arena_str(a, (struct str){ host + 1, n - 2 }).p;
+}
+
 /* Cluster goes before Sentinel, and that before a single server. */
 static int choose_target(struct redis_settings *s, struct err *e)
 {
@@ -229,6 +239,7 @@ int settings_redis(struct redis_settings *out, struct arena *a, struct str texts
         rc = from_conf(out, a, conf, e);
     if (rc == 0)
         rc = from_texts(out, a, texts, e);
+    out->server.host = bare(a, out->server.host);
     return rc == 0 ? choose_target(out, e) : rc;
 }
 

@@ -52,6 +52,10 @@ static void test_names(void **state)
     r = redis_new(the_loop, the_resolver, &other);
     assert_string_equal(redis_name(r), "redis ann@a.example:7000/3");
     redis_free(r);
+    other = (struct redis_settings){ .server = { "::1", 7000 } };
+    r = redis_new(the_loop, the_resolver, &other);
+    assert_string_equal(redis_name(r), "redis [::1]:7000");
+    redis_free(r);
 }
 
 static void test_sha1(void **state)

@@ -110,6 +110,13 @@ static void test_no_timeout_is_without_bound(void **state)
     assert_int_equal(s->read_ms, 2000);
 }
 
+static void test_an_address_is_good_in_brackets_too(void **state)
+{
+    (void)state;
+    assert_string_equal(READ("", "host=[::1]\0port=1")->server.host, "::1");
+    assert_string_equal(READ("redis_host = [::2]\n", "port=1")->server.host, "::2");
+}
+
 static void test_sentinels_go_before_a_host(void **state)
 {
     struct redis_settings *s =
@@ -166,6 +173,7 @@ int main(void)
         T(test_a_timeout_of_its_own_goes_before_timeout),
         T(test_no_timeout_is_without_bound),
         T(test_what_is_wrong_in_weir_conf_is_told),
+        T(test_an_address_is_good_in_brackets_too),
         T(test_sentinels_go_before_a_host),
 #undef T
     };
