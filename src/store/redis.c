@@ -17,10 +17,14 @@
  * then each window's own value. The answer: the time in milliseconds, how many are granted, then
  * the counts of KEYS before the call. A second element of -1: a window is not the present one.
  */
-#define SCRIPT_HEAD                                                                                \
-    "local t = redis.call('TIME')\n"                                                               \
+#define SCRIPT_TIME                                                                                \
+    "local call = redis.call\n"                                                                    \
+    "local t = call('TIME')\n"                                                                     \
     "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"                                          \
-    "local n, sliding = tonumber(ARGV[1]), ARGV[2] == '1'\n"                                       \
+    "local n, sliding = tonumber(ARGV[1]), ARGV[2] == '1'\n"
+
+#define SCRIPT_HEAD                                                                                \
+    SCRIPT_TIME                                                                                    \
     "for i = 1, n do\n"                                                                            \
     "  if now < tonumber(ARGV[3 + 2 * i]) or now >= tonumber(ARGV[4 + 2 * i]) then\n"              \
     "    return {now, -1}\n"                                                                       \
@@ -32,7 +36,7 @@
     "end\n"
 
 #define SCRIPT_READ                                                                                \
-    "local counts = redis.call('MGET', unpack(KEYS))\n"                                            \
+    "local counts = call('MGET', unpack(KEYS))\n"                                                  \
     "local reply = {now, 0}\n"                                                                     \
     "for i = 1, #KEYS do\n"                                                                        \
     "  counts[i] = tonumber(counts[i] or 0)\n"                                                     \
@@ -40,35 +44,41 @@
     "end\n"
 
 /* Its own two: how many, and the cost of each. The windows' own values: their limits. */
-static const char ADMIT[] = SCRIPT_HEAD SCRIPT_READ
+static const char ADMIT[] = SCRIPT_TIME
     "local granted, cost = tonumber(ARGV[3]), tonumber(ARGV[4])\n"
+    "local counts = call('MGET', unpack(KEYS))\n"
+    "local reply = {now, 0}\n"
     "for i = 1, n do\n"
-    "  local used = counts[i]\n"
+    "  local first, last = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])\n"
+    "  if now < first or now >= last then return {now, -1} end\n"
+    "  local used = tonumber(counts[i] or 0)\n"
+    "  reply[2 + i] = used\n"
     "  if sliding then\n"
-    "    local first, last = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])\n"
-    "    used = used + counts[n + i] * (last - now) / (last - first)\n"
+    "    local previous = tonumber(counts[n + i] or 0)\n"
+    "    reply[2 + n + i] = previous\n"
+    "    used = used + previous * (last - now) / (last - first)\n"
     "  end\n"
     "  local room = math.floor((tonumber(ARGV[4 + 2 * n + i]) - used) / cost)\n"
     "  if room < granted then granted = room end\n"
     "end\n"
-    "if granted > 0 then\n"
-    "  reply[2] = granted\n"
-    "  local amount = granted * cost\n"
-    "  for i = 1, n do\n"
-    "    if redis.call('INCRBY', KEYS[i], amount) == amount then\n"
-    "      redis.call('PEXPIREAT', KEYS[i], ending(i))\n"
-    "    end\n"
+    "if granted <= 0 then return reply end\n"
+    "reply[2] = granted\n"
+    "local amount = granted * cost\n"
+    "for i = 1, n do\n"
+    "  if call('INCRBY', KEYS[i], amount) == amount then\n"
+    "    local first, last = ARGV[3 + 2 * i], ARGV[4 + 2 * i]\n"
+    "    call('PEXPIREAT', KEYS[i], sliding and string.format('%.0f', 2 * last - first) or last)\n"
     "  end\n"
     "end\n"
     "return reply\n";
 
 /* Its own first: the amount. */
 static const char CHARGE[] = SCRIPT_HEAD "for i = 1, n do\n"
-                                         "  local count = redis.call('INCRBY', KEYS[i], ARGV[3])\n"
+                                         "  local count = call('INCRBY', KEYS[i], ARGV[3])\n"
                                          "  if count <= 0 then\n"
-                                         "    redis.call('DEL', KEYS[i])\n"
+                                         "    call('DEL', KEYS[i])\n"
                                          "  elseif count == tonumber(ARGV[3]) then\n"
-                                         "    redis.call('PEXPIREAT', KEYS[i], ending(i))\n"
+                                         "    call('PEXPIREAT', KEYS[i], ending(i))\n"
                                          "  end\n"
                                          "end\n"
                                          "return {now, 0}\n";
@@ -81,11 +91,11 @@ static const char SHARE[] =
     SCRIPT_HEAD "local reply = {now, 0}\n"
                 "local node = ARGV[3]\n"
                 "for i = 1, n do\n"
-                "  redis.call('HSET', KEYS[i], node, ARGV[4 + 2 * n + i])\n"
-                "  redis.call('PEXPIREAT', KEYS[i], ending(i))\n"
+                "  call('HSET', KEYS[i], node, ARGV[4 + 2 * n + i])\n"
+                "  call('PEXPIREAT', KEYS[i], ending(i))\n"
                 "end\n"
                 "for i = 1, #KEYS do\n"
-                "  local all, sum = redis.call('HGETALL', KEYS[i]), 0\n"
+                "  local all, sum = call('HGETALL', KEYS[i]), 0\n"
                 "  for j = 1, #all, 2 do\n"
                 "    if all[j] ~= node then sum = sum + tonumber(all[j + 1]) end\n"
                 "  end\n"
