@@ -414,7 +414,10 @@ static void on_answered(struct store_ask *ask, int code, const char *reason)
     else
         answered(c, g);
     release(g);
-    if (c->in_flight == 0 && !TAILQ_EMPTY(&c->pending))
+    if (c->in_flight > 0)
+        return;
+    tell_round_trips(c);
+    if (!TAILQ_EMPTY(&c->pending))
         loop_defer(c->loop, &c->flush, flush);
 }
 

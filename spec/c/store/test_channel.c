@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "ev/loop.h"
+#include "shm/stats.h"
 #include "store/channel.h"
 #include "store/spans.h"
 
@@ -33,6 +34,7 @@ static struct region the_region;
 static struct loop *the_loop;
 static struct memory *the_memory;
 static struct channel *the_channel;
+static struct stats_store the_figures;
 
 static int carry_out(struct memory *m, struct store_ask *ask)
 {
@@ -62,6 +64,8 @@ static void answer(struct deferred *d)
     struct memory *m = CONTAINER_OF(d, struct memory, answer);
     struct store_ask *ask;
 
+    if (!m->holds)
+        m->head.round_trips = m->sends; /* known with the answer, as those of a server */
     while (!m->holds && (ask = TAILQ_FIRST(&m->held))) {
         TAILQ_REMOVE(&m->held, ask, link);
         ask->answered(ask, m->fails ? m->fails : carry_out(m, ask), "it was told to");
@@ -74,7 +78,6 @@ static void take_over(struct store_backend *b, struct store_asks *asks)
     struct store_ask *ask;
 
     m->sends++;
-    m->head.round_trips++;
     while ((ask = TAILQ_FIRST(asks))) {
         TAILQ_REMOVE(asks, ask, link);
         TAILQ_INSERT_TAIL(&m->held, ask, link);
@@ -118,6 +121,8 @@ static int set_up(void **state)
     args = (struct channel_args){
         .loop = the_loop, .backend = &the_memory->head, .name = "memory", .key = the_region.key
     };
+    the_figures = (struct stats_store){ 0 };
+    args.figures = &the_figures;
     the_type.one_batch_at_a_time = false;
     the_channel = channel_new(&args);
     return 0;
@@ -175,6 +180,9 @@ static void merges_equal_questions_of_a_turn(void **state)
         assert_true(w[i].use[0].reset_ms > 0 && w[i].use[0].reset_ms <= 3600000);
     }
     assert_int_equal(1, other.code);
+    assert_int_equal(6, the_figures.asked);
+    assert_int_equal(4, the_figures.merged);
+    assert_int_equal(1, the_figures.round_trips);
 }
 
 static void remembers_a_refusal_until_units_come_back(void **state)
