@@ -366,7 +366,8 @@ static const struct command COMMANDS[] = {
     { "check", "check", "checks configuration and plugins",
       "Checks weir.conf, the declarative configuration and the plugins.", run_check, false, false },
     { "status", "status", "prints what runs",
-      "Prints what runs: master, workers, listeners, counters.", run_status, false, false },
+      "Prints what runs: master, workers, listeners, counters and their stores.", run_status, false,
+      false },
     { "plugins", "plugins list|check", "lists or checks the plugins",
       "list shows the plugins that are found. check loads each, or those that are named\n"
       "behind it, and says what is wrong with it.",
