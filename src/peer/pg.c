@@ -296,6 +296,7 @@ static bool is_prepared(const struct pg *pg, const struct pg_statement *s)
 
 static bool send_prepared(struct pg *pg, struct pg_query *q)
 {
+    static const int BINARY[PG_PARAMS_MAX] = { 1, 1, 1, 1, 1, 1, 1, 1 };
     const struct pg_statement *s = q->statement;
 
     if (!is_prepared(pg, s)) {
@@ -305,7 +306,8 @@ static bool send_prepared(struct pg *pg, struct pg_query *q)
         pg->prepared[pg->prepared_count++] = s;
         q->preparing = true;
     }
-    return PQsendQueryPrepared(pg->conn, s->name, s->param_count, q->params, NULL, NULL, 0);
+    return PQsendQueryPrepared(pg->conn, s->name, s->param_count, q->params, q->lengths,
+                               q->lengths ? BINARY : NULL, q->lengths != NULL);
 }
 
 static bool send_one(struct pg *pg, struct pg_query *q)

@@ -28,10 +28,12 @@ struct pg_settings {
     bool synchronous_commit; /* false: a crash of the server may lose its last moments */
 };
 
+#define PG_PARAMS_MAX 8
+
 /* A prepared statement: its address is its identity, and it must outlive the connection. */
 struct pg_statement {
     const char *name, *sql;
-    int param_count; /* given as text, NULL not among them */
+    int param_count; /* at most PG_PARAMS_MAX, none is NULL */
 };
 
 /*
@@ -40,7 +42,8 @@ struct pg_statement {
  */
 struct pg_query {
     const struct pg_statement *statement;
-    const char *const *params; /* each ends with NUL */
+    const char *const *params; /* as text, with a NUL at the end; see lengths */
+    const int *lengths;        /* not NULL: parameters and rows are in binary form */
     /*
      * Called once, never from within pg_send. code 0: result holds the rows, and is valid during
      * the call. ERR_SYSTEM with a result: the server refused the statement, and result tells the

@@ -26,7 +26,7 @@ static bool is_set(const char *text)
 
 void pg_params_add(struct pg_params *p, const char *keyword, const char *value)
 {
-    must(p->n + 1 < PG_PARAMS_MAX);
+    must(p->n + 1 < PG_KEYWORDS_MAX);
     p->keywords[p->n] = keyword;
     p->values[p->n++] = value;
     p->keywords[p->n] = p->values[p->n] = NULL;

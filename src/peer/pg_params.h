@@ -7,11 +7,11 @@
 
 #include "peer/pg.h"
 
-#define PG_PARAMS_MAX 16
+#define PG_KEYWORDS_MAX 16
 
 /* For PQconnectStartParams: both lists end with NULL. */
 struct pg_params {
-    const char *keywords[PG_PARAMS_MAX], *values[PG_PARAMS_MAX];
+    const char *keywords[PG_KEYWORDS_MAX], *values[PG_KEYWORDS_MAX];
     unsigned n;
     char port[8];
 };

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/migrations.h"
+#include <endian.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,10 @@
 #define SWEEP_MS 1000       /* between two sweeps of this process, while it counts */
 #define SWEEP_AGAIN_MS 50   /* after one that found something */
 
-enum { IDENTITIES, SLIDINGS, NODES, ASKS, PARAMS };
+enum { IDENTITIES, SLIDINGS, NODES, ASKS, FIRSTS, LASTS, PARAMS };
+
+/* Of their elements: bytea, boolean, text, bigint, int, int; these numbers never change. */
+static const uint32_t TYPES[PARAMS] = { 17, 16, 25, 20, 23, 23 };
 
 /* The head of a state, and each window, in numbers; pg_migrations.c tells of them. */
 enum { HEAD_NUMBERS = 4, WINDOW_NUMBERS = 6 };
@@ -30,8 +34,9 @@ struct batch {
     struct backend *backend;
     unsigned n;
     struct store_ask *asks[BATCH_MAX];
-    struct buf texts[PARAMS];
+    struct buf bytes[PARAMS];
     const char *params[PARAMS];
+    int lengths[PARAMS];
 };
 
 /* An ask among those of one send. */
@@ -52,48 +57,52 @@ struct backend {
     int64_t sweep_at_mono_ms;
 };
 
-static const struct pg_statement ASK = { "weir_ask", "SELECT weir_ask($1, $2, $3, $4)", PARAMS };
-static const struct pg_statement PEEK = { "weir_peek", "SELECT weir_peek($1, $2, $3, $4)", PARAMS };
+static const struct pg_statement ASK = { "weir_ask", "SELECT weir_ask($1, $2, $3, $4, $5, $6)",
+                                         PARAMS };
+static const struct pg_statement PEEK = { "weir_peek", "SELECT weir_peek($1, $2, $3, $4, $5, $6)",
+                                          PARAMS };
 static const struct pg_statement SWEEP = { "weir_sweep", "SELECT weir_sweep()", 0 };
 
-/* ---- a statement's parameters: arrays, in PostgreSQL's way to write them ---- */
+/* ---- a statement's parameters: arrays, in PostgreSQL's binary form */
 
-static void append(struct buf *b, const char *p, size_t n)
+static void append(struct buf *b, const void *p, size_t n)
 {
     must(buf_add(b, p, n) == 0); /* it has no bound */
 }
 
-static void append_text(struct buf *b, const char *text)
+static void append_int(struct buf *b, uint32_t number)
 {
-    append(b, text, strlen(text));
+    number = htobe32(number);
+    append(b, &number, sizeof number);
 }
 
-static void append_number(struct buf *b, int64_t number, char behind)
+static void append_element(struct buf *b, const void *p, size_t n)
 {
-    char room[U64_DIGITS];
-    struct str digits = str_from_u64(number < 0 ? -(uint64_t)number : (uint64_t)number, room);
-
-    if (number < 0)
-        append(b, "-", 1);
-    append(b, digits.p, digits.n);
-    append(b, &behind, 1);
+    append_int(b, (uint32_t)n);
+    append(b, p, n);
 }
 
-/* An identity is any bytes. */
-static void append_bytes(struct buf *b, struct str s)
+static void append_number(struct buf *b, int64_t number)
 {
-    static const char DIGITS[] = "0123456789abcdef";
-    char *to;
+    uint64_t bytes = htobe64((uint64_t)number);
 
-    append_text(b, "\"\\\\x");
-    to = buf_reserve(b, 2 * s.n);
-    must(to);
-    for (size_t i = 0; i < s.n; i++) {
-        to[2 * i] = DIGITS[(unsigned char)s.p[i] >> 4];
-        to[2 * i + 1] = DIGITS[(unsigned char)s.p[i] & 15];
-    }
-    b->n += 2 * s.n;
-    append_text(b, "\"");
+    append_element(b, &bytes, sizeof bytes);
+}
+
+static void append_place(struct buf *b, unsigned place)
+{
+    append_int(b, sizeof place);
+    append_int(b, place);
+}
+
+/* One dimension, no NULL in it, the first element is number 1. */
+static void begin_array(struct buf *b, uint32_t type, unsigned n)
+{
+    const uint32_t head[] = { 1, 0, type, n, 1 };
+
+    b->n = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(head); i++)
+        append_int(b, head[i]);
 }
 
 static int64_t bounded(int64_t value, int64_t least, int64_t most)
@@ -110,85 +119,96 @@ static int64_t thousandths(double limit)
 
 static void append_ask(struct buf *b, const struct store_ask *ask)
 {
-    append_text(b, "\"{");
-    append_number(b, -1 - (int64_t)ask->verb, ',');
-    append_number(b, bounded(ask->cost, -COUNTER_COUNT_MAX, COUNTER_COUNT_MAX), ',');
-    append_number(b, ask->verb == STORE_ADMIT ? bounded(ask->count, 0, COUNT_MAX) : 0, ',');
-    append_number(b, 0, ',');
+    append_number(b, -1 - (int64_t)ask->verb);
+    append_number(b, bounded(ask->cost, -COUNTER_COUNT_MAX, COUNTER_COUNT_MAX));
+    append_number(b, ask->verb == STORE_ADMIT ? bounded(ask->count, 0, COUNT_MAX) : 0);
+    append_number(b, 0);
     for (unsigned i = 0; i < ask->n; i++) {
         const struct store_window *w = &ask->w[i];
         int64_t value = ask->verb == STORE_ADMIT   ? thousandths(w->limit)
                         : ask->verb == STORE_SHARE ? bounded(ask->own[i], 0, COUNTER_COUNT_MAX)
                                                    : 0;
 
-        append_number(b, w->what, ',');
-        append_number(b, w->start_ms, ',');
-        append_number(b, w->end_ms, ',');
-        append_number(b, value, ',');
-        append_text(b, i + 1 < ask->n ? "0,0," : "0,0}\"");
+        append_number(b, w->what);
+        append_number(b, w->start_ms);
+        append_number(b, w->end_ms);
+        append_number(b, value);
+        append_number(b, 0);
+        append_number(b, 0);
     }
+}
+
+static unsigned numbers_of(const struct store_ask *ask)
+{
+    return HEAD_NUMBERS + ask->n * WINDOW_NUMBERS;
 }
 
 static void write_params(struct batch *batch)
 {
-    for (unsigned k = 0; k < PARAMS; k++) {
-        batch->texts[k].n = 0;
-        append_text(&batch->texts[k], "{");
-    }
+    struct buf *b = batch->bytes;
+    unsigned numbers = 0;
+
+    for (unsigned i = 0; i < batch->n; i++)
+        numbers += numbers_of(batch->asks[i]);
+    for (unsigned k = 0; k < PARAMS; k++)
+        begin_array(&b[k], TYPES[k], k == ASKS ? numbers : batch->n);
+    numbers = 0;
     for (unsigned i = 0; i < batch->n; i++) {
         const struct store_ask *ask = batch->asks[i];
+        const char *node = ask->verb == STORE_SHARE ? ask->node : "";
 
-        for (unsigned k = 0; i > 0 && k < PARAMS; k++)
-            append_text(&batch->texts[k], ",");
-        append_bytes(&batch->texts[IDENTITIES], ask->identity);
-        append_text(&batch->texts[SLIDINGS], ask->sliding ? "t" : "f");
-        append_text(&batch->texts[NODES], "\"");
-        append_text(&batch->texts[NODES], ask->verb == STORE_SHARE ? ask->node : "");
-        append_text(&batch->texts[NODES], "\"");
-        append_ask(&batch->texts[ASKS], ask);
+        append_element(&b[IDENTITIES], ask->identity.p, ask->identity.n);
+        append_element(&b[SLIDINGS], ask->sliding ? "\1" : "\0", 1);
+        append_element(&b[NODES], node, strlen(node));
+        append_ask(&b[ASKS], ask);
+        append_place(&b[FIRSTS], numbers + 1);
+        numbers += numbers_of(ask);
+        append_place(&b[LASTS], numbers);
     }
     for (unsigned k = 0; k < PARAMS; k++) {
-        append(&batch->texts[k], "}", 2); /* with the NUL */
-        batch->params[k] = batch->texts[k].p;
+        batch->params[k] = b[k].p;
+        batch->lengths[k] = (int)b[k].n;
     }
 }
 
 /* ---- its answer ---- */
 
-/* The next number of "{1,2,3}"; false at its end. */
-static bool next_number(const char **at, int64_t *out)
-{
-    char *behind;
+#define ARRAY_HEAD_BYTES 20
+#define NUMBER_BYTES 12
 
-    if (**at != '{' && **at != ',')
+/* Number i of an array of numbers in binary form; false when there is none. */
+static bool get_number(struct str row, size_t i, int64_t *out)
+{
+    const char *at = row.p + ARRAY_HEAD_BYTES + i * NUMBER_BYTES;
+    uint32_t length;
+    uint64_t bytes;
+
+    if (row.n < ARRAY_HEAD_BYTES + (i + 1) * NUMBER_BYTES)
         return false;
-    *out = strtoll(*at + 1, &behind, 10);
-    if (behind == *at + 1)
-        return false;
-    *at = behind;
-    return true;
+    memcpy(&length, at, sizeof length);
+    memcpy(&bytes, at + sizeof length, sizeof bytes);
+    *out = (int64_t)be64toh(bytes);
+    return be32toh(length) == sizeof bytes;
 }
 
 /* 0, STORE_STALE, or ERR_SYNTAX: these are no numbers of ours. */
-static int take_row(struct store_ask *ask, const char *row)
+static int take_row(struct store_ask *ask, struct str row)
 {
-    int64_t head[HEAD_NUMBERS], w[WINDOW_NUMBERS];
+    int64_t code;
 
-    for (unsigned i = 0; i < HEAD_NUMBERS; i++)
-        if (!next_number(&row, &head[i]))
-            return ERR_SYNTAX;
-    ask->now_ms = head[1];
+    if (!get_number(row, 0, &code) || !get_number(row, 1, &ask->now_ms))
+        return ERR_SYNTAX;
     ask->granted = 0;
-    if (head[0] == 1)
+    if (code == 1)
         return STORE_STALE;
-    if (ask->verb == STORE_ADMIT)
-        ask->granted = head[2];
+    if (ask->verb == STORE_ADMIT && !get_number(row, 2, &ask->granted))
+        return ERR_SYNTAX;
     for (unsigned i = 0; i < ask->n; i++) {
-        for (unsigned k = 0; k < WINDOW_NUMBERS; k++)
-            if (!next_number(&row, &w[k]))
-                return ERR_SYNTAX;
-        ask->used[i] = w[5];
-        ask->previous[i] = w[4];
+        size_t window = HEAD_NUMBERS + i * WINDOW_NUMBERS;
+
+        if (!get_number(row, window + 4, &ask->previous[i]) ||
+            !get_number(row, window + 5, &ask->used[i]))
+            return ERR_SYNTAX;
     }
     return 0;
 }
@@ -202,7 +222,8 @@ static void answer_all(struct batch *batch, int code, const PGresult *result, co
         int rc = code;
 
         if (code == 0)
-            rc = take_row(ask, PQgetvalue(result, (int)i, 0));
+            rc = take_row(ask, (struct str){ PQgetvalue(result, (int)i, 0),
+                                             (size_t)PQgetlength(result, (int)i, 0) });
         if (rc == ERR_SYNTAX)
             reason = "an answer in another form than weir's";
         ask->answered(ask, rc, rc == 0 || rc == STORE_STALE ? NULL : reason);
@@ -283,6 +304,7 @@ static struct batch *get_batch(struct backend *b)
         batch = xcalloc(1, sizeof *batch);
         batch->backend = b;
         batch->query.params = batch->params;
+        batch->query.lengths = batch->lengths;
         batch->query.done = on_answer;
     }
     batch->n = 0;
@@ -415,7 +437,7 @@ static void free_backend(struct store_backend *head)
     while ((batch = SLIST_FIRST(&b->pool))) {
         SLIST_REMOVE_HEAD(&b->pool, link);
         for (unsigned k = 0; k < PARAMS; k++)
-            buf_free(&batch->texts[k]);
+            buf_free(&batch->bytes[k]);
         free(batch);
     }
     free(b->places);

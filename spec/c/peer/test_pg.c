@@ -146,6 +146,30 @@ static void test_values(void **state)
     assert_string_equal(b.value, strange[0]);
 }
 
+static void on_binary(struct pg_query *q, int code, const PGresult *result, const char *reason)
+{
+    assert_int_equal(PQfformat(result, 0), 1);
+    assert_int_equal(PQgetlength(result, 0, 0), 3);
+    on_done(q, code, result, reason);
+}
+
+static void test_binary_form(void **state)
+{
+    static const struct pg_statement ECHO_BYTES = { "bytes", "SELECT $1::bytea", 1 };
+    const char *const params[] = { "\xff\0z" };
+    const int lengths[] = { 3 };
+    struct asked a;
+
+    (void)state;
+    open_pg(NULL);
+    ask(&a, &ECHO_BYTES, params);
+    a.q.lengths = lengths;
+    a.q.done = on_binary;
+    wait_for(&a.done);
+    assert_int_equal(a.code, 0);
+    assert_memory_equal(a.value, "\xff", 2); /* up to the zero */
+}
+
 static void test_one_write_for_a_turn(void **state)
 {
     struct asked many[50];
@@ -596,6 +620,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EXAMPLE(test_values),
+        EXAMPLE(test_binary_form),
         EXAMPLE(test_one_write_for_a_turn),
         EXAMPLE(test_failures_stand_alone),
         EXAMPLE(test_large),
