@@ -1,10 +1,12 @@
 /*
  * See share.h. This worker keeps an entry for each identity that it was asked
- * about: what the other nodes have counted in its windows. Entries whose
+ * about: what the other nodes have counted in its windows. Who asks when that
+ * is not known, or was learnt too long ago, waits for an exchange. Entries whose
  * windows are over are swept, a few buckets with each exchange; when there are
  * too many, the identities that find no place are exchanged when they do.
  */
 #include "store/share.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "ev/loop.h"
 #include "store/spans.h"
@@ -15,6 +17,16 @@
 #define BUCKETS 4096
 #define BUCKETS_SWEPT 64 /* with each exchange */
 #define ENTRIES_MAX 65536
+#define FRESH_MIN_MS 100 /* what was learnt so lately is believed, however short sync_ms is */
+
+/* A question that waits until what the others have counted is known. */
+struct share_wait {
+    TAILQ_ENTRY(share_wait) link; /* in its entry */
+    struct entry *entry;
+    struct store_waiter *waiter;
+    int64_t cost; /* 0: it only looks */
+    struct counter_window windows[COUNTER_WINDOWS_MAX];
+};
 
 struct entry {
     struct share *share;
@@ -24,6 +36,8 @@ struct entry {
     struct counter_window windows[COUNTER_WINDOWS_MAX];
     unsigned n;
     bool sliding, due, in_flight;
+    int64_t learnt_mono_ms;           /* 0: never */
+    TAILQ_HEAD(, share_wait) waiting; /* for the exchange in flight */
     /* of the windows that begin at start_ms; 0: not known yet */
     int64_t start_ms[COUNTER_WINDOWS_MAX];
     double others[COUNTER_WINDOWS_MAX], others_previous[COUNTER_WINDOWS_MAX];
@@ -87,20 +101,28 @@ static void make_due(struct entry *e)
     TAILQ_INSERT_TAIL(&e->share->due, e, link);
 }
 
-static void on_shared(void *arg, int code, const struct store_ask *ask)
+static void learn(struct entry *e, const struct store_ask *ask)
 {
-    struct entry *e = arg;
-
-    e->in_flight = false;
-    if (code < 0) {
-        make_due(e);
-        return;
-    }
+    e->learnt_mono_ms = clock_mono_ms();
     for (unsigned i = 0; i < e->n; i++) {
         e->start_ms[i] = ask->w[i].start_ms;
         e->others[i] = (double)ask->used[i];
         e->others_previous[i] = e->sliding ? (double)ask->previous[i] : 0;
     }
+}
+
+static void answer_all(struct entry *e);
+
+static void on_shared(void *arg, int code, const struct store_ask *ask)
+{
+    struct entry *e = arg;
+
+    e->in_flight = false;
+    if (code < 0)
+        make_due(e);
+    else
+        learn(e, ask);
+    answer_all(e); /* by what is known, if it failed */
 }
 
 /* What this node has counted itself, without what weighs of the previous windows. */
@@ -218,6 +240,7 @@ static struct entry *add_entry(struct share *s, const struct store_question *q,
     e->what = what;
     e->n = q->n;
     e->sliding = q->sliding;
+    TAILQ_INIT(&e->waiting);
     for (unsigned i = 0; i < q->n; i++)
         e->windows[i] = q->windows[i];
     memcpy(e->bytes, q->identity.p, q->identity.n);
@@ -225,8 +248,6 @@ static struct entry *add_entry(struct share *s, const struct store_question *q,
     e->next = *bucket;
     *bucket = e;
     s->entries++;
-    /* what the others have counted so far is learnt at once */
-    exchange(e);
     return e;
 }
 
@@ -268,14 +289,14 @@ static void add_others(const struct entry *e, int64_t now_ms, struct counter_use
     }
 }
 
-int share_admit(struct share *s, const struct store_question *q, int64_t cost,
-                struct counter_use *use)
+/* 1 or 0; cost 0: only looks. e may be NULL. */
+static int decide(struct share *s, struct entry *e, const struct store_question *q, int64_t cost,
+                  struct counter_use *use)
 {
-    struct entry *e = find(s, q);
     int64_t now_ms = channel_now_ms(s->args.channel);
     struct counter_window windows[COUNTER_WINDOWS_MAX];
     struct own own;
-    int admitted;
+    int admitted = 0;
 
     for (unsigned i = 0; i < q->n; i++) {
         double previous;
@@ -285,13 +306,88 @@ int share_admit(struct share *s, const struct store_question *q, int64_t cost,
             windows[i].limit -= others_of(e, i, now_ms, &previous);
     }
     own_question(s, q, &own);
-    admitted = counter_admit(s->args.counters, own.question.identity, windows, q->n, q->sliding,
-                             cost, now_ms, use);
-    if (e) {
+    if (cost)
+        admitted = counter_admit(s->args.counters, own.question.identity, windows, q->n, q->sliding,
+                                 cost, now_ms, use);
+    else
+        counter_peek(s->args.counters, own.question.identity, windows, q->n, q->sliding, now_ms,
+                     use);
+    if (e)
         add_others(e, now_ms, use);
+    if (e && cost)
         make_due(e); /* after a refusal too: others may have given back */
-    }
     return admitted;
+}
+
+static void answer_all(struct entry *e)
+{
+    struct share_wait *wait;
+
+    while ((wait = TAILQ_FIRST(&e->waiting))) {
+        struct store_waiter *w = wait->waiter;
+        struct store_question q = { e->identity, wait->windows, e->n, e->sliding };
+
+        TAILQ_REMOVE(&e->waiting, wait, link);
+        w->code = decide(e->share, e, &q, wait->cost, w->use);
+        w->share = NULL;
+        free(wait);
+        op_finish(&w->op, 0);
+    }
+}
+
+static void on_cancel(struct op *op)
+{
+    struct store_waiter *w = CONTAINER_OF(op, struct store_waiter, op);
+
+    TAILQ_REMOVE(&w->share->entry->waiting, w->share, link);
+    free(w->share);
+    w->share = NULL;
+}
+
+/* Whether it must be asked what the others have counted, and it will be. */
+static bool must_learn(struct entry *e)
+{
+    int64_t fresh_ms = e->share->args.sync_ms * 2;
+
+    if (fresh_ms < FRESH_MIN_MS)
+        fresh_ms = FRESH_MIN_MS;
+    if (e->learnt_mono_ms && clock_mono_ms() - e->learnt_mono_ms <= fresh_ms)
+        return false;
+    if (!channel_is_answering(e->share->args.channel))
+        return false;
+    exchange(e);
+    return e->in_flight;
+}
+
+static int ask(struct share *s, struct store_waiter *w, const struct store_question *q,
+               int64_t cost)
+{
+    struct entry *e = find(s, q);
+    struct share_wait *wait;
+
+    if (!e || !must_learn(e))
+        return decide(s, e, q, cost, w->use);
+    wait = xmalloc(sizeof *wait);
+    wait->entry = e;
+    wait->waiter = w;
+    wait->cost = cost;
+    memcpy(wait->windows, q->windows, q->n * sizeof *q->windows);
+    TAILQ_INSERT_TAIL(&e->waiting, wait, link);
+    w->share = wait;
+    op_init(&w->op, on_cancel);
+    op_start(&w->op);
+    return STORE_WAIT;
+}
+
+int share_admit(struct share *s, struct store_waiter *w, const struct store_question *q,
+                int64_t cost)
+{
+    return ask(s, w, q, cost);
+}
+
+int share_peek(struct share *s, struct store_waiter *w, const struct store_question *q)
+{
+    return ask(s, w, q, 0);
 }
 
 void share_charge(struct share *s, const struct store_question *q, int64_t amount)
@@ -304,17 +400,4 @@ void share_charge(struct share *s, const struct store_question *q, int64_t amoun
                    channel_now_ms(s->args.channel));
     if (e)
         make_due(e);
-}
-
-void share_peek(struct share *s, const struct store_question *q, struct counter_use *use)
-{
-    struct entry *e = find(s, q);
-    int64_t now_ms = channel_now_ms(s->args.channel);
-    struct own own;
-
-    own_question(s, q, &own);
-    counter_peek(s->args.counters, own.question.identity, q->windows, q->n, q->sliding, now_ms,
-                 use);
-    if (e)
-        add_others(e, now_ms, use);
 }

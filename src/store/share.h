@@ -27,10 +27,15 @@ struct share *share_new(const struct share_args *args) __attribute__((returns_no
 /* After its channel, whose end answers what is in flight. */
 void share_free(struct share *s);
 
-/* As counter_admit; charge may give back. */
-int share_admit(struct share *s, const struct store_question *q, int64_t cost,
-                struct counter_use *use) MUST_CHECK;
+/*
+ * As store_admit and store_peek: at once by what is known of the other nodes, unless that was
+ * learnt longer ago than two exchanges take and the store answers.
+ */
+int share_admit(struct share *s, struct store_waiter *w, const struct store_question *q,
+                int64_t cost) MUST_CHECK;
+int share_peek(struct share *s, struct store_waiter *w, const struct store_question *q) MUST_CHECK;
+
+/* amount may be negative. */
 void share_charge(struct share *s, const struct store_question *q, int64_t amount);
-void share_peek(struct share *s, const struct store_question *q, struct counter_use *use);
 
 #endif

@@ -251,7 +251,7 @@ int store_admit(struct store *s, struct store_waiter *w, const struct store_ques
     q = bound(q, &b);
     if (!s->share)
         return channel_admit(s->way->channel, w, q, cost);
-    return share_admit(s->share, q, cost, w->use);
+    return share_admit(s->share, w, q, cost);
 }
 
 int store_peek(struct store *s, struct store_waiter *w, const struct store_question *q)
@@ -261,8 +261,7 @@ int store_peek(struct store *s, struct store_waiter *w, const struct store_quest
     q = bound(q, &b);
     if (!s->share)
         return channel_peek(s->way->channel, w, q);
-    share_peek(s->share, q, w->use);
-    return 0;
+    return share_peek(s->share, w, q);
 }
 
 void store_charge(struct store *s, const struct store_question *q, int64_t amount)

@@ -56,12 +56,14 @@ struct store_question {
 };
 
 struct store_group; /* questions that travel as one */
+struct share_wait;  /* one that waits for an exchange */
 
 /* Embedded in whoever waits for an answer. Zero it first; it may be used again. */
 struct store_waiter {
     struct op op; /* done when the answer is there; may be cancelled */
     TAILQ_ENTRY(store_waiter) link;
     struct store_group *group;
+    struct share_wait *share;
     int code; /* 1 admitted or 0 refused (peek: 0); negative: an err_code, the store does not answer
                */
     struct counter_use use[COUNTER_WINDOWS_MAX]; /* before this question */

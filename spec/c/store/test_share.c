@@ -153,7 +153,18 @@ static void wait_for_exchanges(int count)
     }
 }
 
-static struct counter_use the_use;
+static struct store_waiter the_waiter;
+
+/* The answer, waited for if it must be. */
+static int answer_of(int code)
+{
+    if (code != STORE_WAIT)
+        return code;
+    for (int i = 0; i < 100 && the_waiter.op.state == OP_PENDING; i++)
+        loop_turn(the_loop, false);
+    assert_int_equal(OP_DONE, the_waiter.op.state);
+    return the_waiter.code;
+}
 
 /* How many of so many requests the node lets through. */
 static int admit(int node, int requests)
@@ -163,7 +174,7 @@ static int admit(int node, int requests)
     int admitted = 0;
 
     for (int i = 0; i < requests; i++)
-        admitted += share_admit(the_nodes[node].share, &q, 1, &the_use);
+        admitted += answer_of(share_admit(the_nodes[node].share, &the_waiter, &q, 1));
     return admitted;
 }
 
@@ -177,12 +188,42 @@ static void each_node_learns_what_the_other_has_counted(void **state)
     assert_int_equal(4, the_store.total[0]);
     assert_int_equal(1, the_store.total[1]);
     assert_int_equal(5, admit(1, 20));
-    assert_true(the_use.used == 10);
-    wait_for_exchanges(4);
-    /* a node that nobody has asked meanwhile has only its knowledge of then, and asks anew */
-    (void)admit(0, 1);
-    wait_for_exchanges(4);
-    assert_int_equal(0, admit(0, 5));
+    assert_true(the_waiter.use[0].used == 10);
+    wait_for_exchanges(10);
+    /* a node that nobody has asked meanwhile asks before it decides */
+    assert_int_equal(0, admit(0, 1));
+}
+
+static void a_client_that_comes_now_and_then_gets_no_more(void **state)
+{
+    int admitted = 0;
+
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        admitted += admit(i % 2, 1);
+        wait_for_exchanges(7); /* what is known is old by then */
+    }
+    assert_int_equal(10, admitted);
+}
+
+static void nobody_waits_who_knows_enough(void **state)
+{
+    static const struct counter_window window = { PERIOD_DAY, 10 };
+    struct store_question q = { STR("somebody"), &window, 1, false };
+
+    (void)state;
+    assert_int_equal(STORE_WAIT, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
+    op_cancel(&the_waiter.op); /* who leaves has used nothing */
+    wait_for_exchanges(2);
+    assert_int_equal(1, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
+    assert_true(the_waiter.use[0].used == 0);
+    the_store.away = true;
+    wait_for_exchanges(3);
+    for (int i = 0; i < 9; i++) {
+        assert_int_equal(1, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
+        wait_for_exchanges(2); /* known to be away by then: longer ago than is believed */
+    }
+    assert_int_equal(0, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
 }
 
 static void nothing_is_lost_while_the_store_is_away(void **state)
@@ -222,10 +263,8 @@ static void what_comes_back_is_shared_too(void **state)
     share_charge(the_nodes[0].share, &q, -4);
     wait_for_exchanges(3);
     assert_int_equal(6, the_store.total[0]);
-    share_peek(the_nodes[1].share, &q, &the_use);
-    wait_for_exchanges(3);
-    share_peek(the_nodes[1].share, &q, &the_use);
-    assert_true(the_use.used == 6);
+    assert_int_equal(0, answer_of(share_peek(the_nodes[1].share, &the_waiter, &q)));
+    assert_true(the_waiter.use[0].used == 6);
     assert_int_equal(4, admit(1, 10));
 }
 
@@ -234,6 +273,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_node_learns_what_the_other_has_counted, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_client_that_comes_now_and_then_gets_no_more, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(nobody_waits_who_knows_enough, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_lost_while_the_store_is_away, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_store_that_comes_back_empty_is_filled_again, set_up,
                                         tear_down),
