@@ -54,6 +54,7 @@ struct backend {
     SLIST_HEAD(, batch) pool;
     struct pg_query sweep;
     bool sweeping;
+    bool read_only; /* the session is: the next question goes by another one */
     int64_t sweep_at_mono_ms;
 };
 
@@ -247,6 +248,17 @@ static int refusal(const PGresult *result, const char **reason, char room[400])
     return ERR_SYSTEM;
 }
 
+/*
+ * By default_transaction_read_only, which administrators set while a disk is full: sessions that
+ * began then keep it.
+ */
+static bool is_read_only(const PGresult *result)
+{
+    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+
+    return state && strcmp(state, "25006") == 0;
+}
+
 static void on_answer(struct pg_query *q, int code, const PGresult *result, const char *reason)
 {
     struct batch *batch = CONTAINER_OF(q, struct batch, query);
@@ -254,6 +266,7 @@ static void on_answer(struct pg_query *q, int code, const PGresult *result, cons
     char room[400];
 
     b->head.round_trips = pg_write_count(b->pg);
+    b->read_only = is_read_only(result);
     if (code == ERR_SYSTEM)
         code = refusal(result, &reason, room);
     if (code == 0 && PQntuples(result) != (int)batch->n) {
@@ -403,6 +416,9 @@ static void send_asks(struct store_backend *head, struct store_asks *asks)
     size_t n = take_over(b, asks);
     unsigned rounds = sort_into_rounds(b->places, n);
 
+    if (b->read_only)
+        pg_reset(b->pg, ERR_CLOSED, "the session is read-only");
+    b->read_only = false;
     for (unsigned round = 0; round < rounds; round++) {
         send_round(b, n, round, false);
         send_round(b, n, round, true);

@@ -774,6 +774,21 @@ static void test_a_user_who_may_only_count(void **state)
     open_store();
 }
 
+/* What the administrator sets is for new sessions: the old one is given up. */
+static void test_read_only_for_a_while(void **state)
+{
+    struct asked a = make(STORE_ADMIT, "a", PERIOD_YEAR, 5, 1, 1);
+
+    (void)state;
+    close_store();
+    pg_server_ask(the_admin, "ALTER ROLE weir SET default_transaction_read_only = on");
+    open_store();
+    run(&a, 1);
+    assert_non_null(strstr(a.reason, "in a read-only transaction"));
+    pg_server_ask(the_admin, "ALTER ROLE weir RESET default_transaction_read_only");
+    assert_int_equal(admit("a", 5, 1, 3), 3);
+}
+
 static void test_migrations_say_what_is_wrong(void **state)
 {
     struct conf *conf = conf_of("pg_user = nobody\n");
@@ -965,6 +980,7 @@ int main(void)
         EXAMPLE(test_schema_and_unlogged),
         EXAMPLE(test_two_migrate_at_once),
         EXAMPLE(test_a_user_who_may_only_count),
+        EXAMPLE(test_read_only_for_a_while),
         EXAMPLE(test_migrations_say_what_is_wrong),
         EXAMPLE(test_locked_by_another),
         EXAMPLE(test_terminated_in_flight),
