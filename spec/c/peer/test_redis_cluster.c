@@ -487,11 +487,12 @@ static void *lie(void *arg)
 static void ask_liar(const char *host)
 {
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct liar l = { .listener = socket(AF_INET, SOCK_STREAM, 0),
-                      .port = redis_free_port(),
-                      .host = host };
+    static struct liar l; /* its thread goes on when the example fails */
     static struct question q[20];
 
+    l = (struct liar){ .listener = socket(AF_INET, SOCK_STREAM, 0),
+                       .port = redis_free_port(),
+                       .host = host };
     in.sin_port = htons((uint16_t)l.port);
     assert_int_equal(bind(l.listener, (struct sockaddr *)&in, sizeof in), 0);
     assert_int_equal(listen(l.listener, 5), 0);
@@ -499,6 +500,7 @@ static void ask_liar(const char *host)
     pthread_create(&l.thread, NULL, lie, &l);
     add_node(l.port);
     the_settings.cluster_max_redirections = 3;
+    the_settings.read_ms = 5000;
     client_open();
     for (int round = 0; round < 15; round++) {
         memset(q, 0, sizeof q);

@@ -119,6 +119,7 @@ static void test_large(void **state)
     struct question set = { .cmd.done = question_done }, get = { 0 }, small = { 0 };
 
     (void)state;
+    the_settings.send_ms = the_settings.read_ms = 15000; /* slow under sanitizers */
     open_plain();
     memset(value, 'v', n);
     redis_link_send(the_link, &set.cmd, 3, argv, lens);

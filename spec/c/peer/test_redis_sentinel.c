@@ -312,7 +312,7 @@ static void test_replicas_die(void **state)
     (void)state;
     use_sentinels();
     the_settings.sentinel_role = REDIS_ROLE_ANY;
-    the_settings.read_ms = 200;
+    the_settings.read_ms = 600;
     client_open();
     assert_true(is_read_of_replica());
     kill(the_nodes[1]->pid, SIGSTOP);
