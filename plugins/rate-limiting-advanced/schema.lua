@@ -2,6 +2,7 @@
 -- are known; this is only a description, the checker is weir.schema.
 
 local null = require("weir.json").null
+local fields = require "weir.limiting.fields"
 local redis = require "weir.schema.redis"
 local site = require "weir.schema.site"
 local typedefs = require "weir.schema.typedefs"
@@ -161,14 +162,8 @@ return {
           type = "boolean", default = false,
           description = "Whether rejected requests do not count. In fixed windows they never do.",
         } },
-        { error_code = {
-          type = "number", default = 429, gt = 0, between = { 400, 599 },
-          description = "The status of a rejection.",
-        } },
-        { error_message = {
-          type = "string", default = "API rate limit exceeded",
-          description = "The message of a rejection.",
-        } },
+        { error_code = fields.error_code },
+        { error_message = fields.error_message },
         { enforce_consumer_groups = {
           type = "boolean", default = false, one_of = { false }, err = NO_GROUPS,
           description = "Only false: there are no consumer groups.",
@@ -191,14 +186,8 @@ return {
             { retry_times = throttling(3, "How often a held request is tried again.") },
           },
         } },
-        { draft_headers = {
-          type = "boolean", required = true, default = false,
-          description = "Whether the headers of the IETF draft are sent, too.",
-        } },
-        { dry_run = {
-          type = "boolean", required = true, default = false,
-          description = "Whether requests that find no room are only logged, and pass.",
-        } },
+        { draft_headers = fields.draft_headers },
+        { dry_run = fields.dry_run },
       },
     } },
   },

@@ -1,6 +1,7 @@
 -- What a rate-limiting plugin's config may hold. Messages are Kong's; this is
 -- only a description, the checker is weir.schema.
 
+local fields = require "weir.limiting.fields"
 local redis = require "weir.schema.redis"
 local site = require "weir.schema.site"
 local typedefs = require "weir.schema.typedefs"
@@ -8,33 +9,16 @@ local types = require "weir.schema.types"
 
 local NAME = "rate-limiting"
 
-local PERIODS = { "second", "minute", "hour", "day", "month", "year" }
-
 local CONFIG_LIMITS = {}
-for i, period in ipairs(PERIODS) do
+for i, period in ipairs(fields.PERIODS) do
   CONFIG_LIMITS[i] = "config." .. period
 end
 
 
--- Through the schema an absent number may be nil or a null value.
-local function limit_of(config, period)
-  local limit = config[period]
-  return type(limit) == "number" and limit or nil
-end
-
-
--- A larger period that allows less would make the smaller one's limit unreachable.
 local function check_limits(entity)
-  local config = entity.config
-  for i = 1, #PERIODS do
-    local smaller = limit_of(config, PERIODS[i])
-    for j = i + 1, smaller and #PERIODS or 0 do
-      local larger = limit_of(config, PERIODS[j])
-      if larger and larger < smaller then
-        return nil, { config = ("The limit for %s(%.1f) cannot be lower than the limit for " ..
-                                "%s(%.1f)"):format(PERIODS[j], larger, PERIODS[i], smaller) }
-      end
-    end
+  local ok, err = fields.check_order(entity.config)
+  if not ok then
+    return nil, { config = "The " .. err }
   end
   return true
 end
@@ -132,42 +116,19 @@ return {
         { path = typedefs.path {
           description = "The path that is counted by, if limit_by is path.",
         } },
-        { policy = {
-          type = "string", default = "local", one_of = site.strategies(),
-          description = "Where counters are: local keeps them in the memory that all workers "
-            .. "of this machine share, cluster in the database of weir.conf, redis in Redis.",
-        } },
-        { fault_tolerant = {
-          type = "boolean", required = true, default = true,
-          description = "Whether requests pass while counters cannot be reached. Those of the "
-            .. "policy local always can.",
-        } },
+        { policy = fields.policy() },
+        { fault_tolerant = fields.fault_tolerant },
         { redis = redis.record },
-        { hide_client_headers = {
-          type = "boolean", required = true, default = false,
-          description = "Whether the headers about the limit are left out.",
-        } },
-        { error_code = {
-          type = "number", default = 429, gt = 0, between = { 400, 599 },
-          description = "The status of a rejection.",
-        } },
-        { error_message = {
-          type = "string", default = "API rate limit exceeded",
-          description = "The message of a rejection.",
-        } },
+        { hide_client_headers = fields.hide_client_headers },
+        { error_code = fields.error_code },
+        { error_message = fields.error_message },
         { sync_rate = {
           type = "number", required = true, default = -1,
           description = "The seconds between two exchanges of counters with Redis; -1 asks it on "
             .. "every request.",
         } },
-        { draft_headers = {
-          type = "boolean", required = true, default = false,
-          description = "Whether the headers of the IETF draft are sent, too.",
-        } },
-        { dry_run = {
-          type = "boolean", required = true, default = false,
-          description = "Whether requests that find no room are only logged, and pass.",
-        } },
+        { draft_headers = fields.draft_headers },
+        { dry_run = fields.dry_run },
       },
     } },
   },

@@ -1,53 +1,31 @@
 -- What a response-ratelimiting plugin's config may hold. Messages, and where they
 -- stand, are Kong's; this is only a description, the checker is weir.schema.
 
+local fields = require "weir.limiting.fields"
 local messages = require "weir.schema.messages"
 local redis = require "weir.schema.redis"
 local schema = require "weir.schema"
-local site = require "weir.schema.site"
 local typedefs = require "weir.schema.typedefs"
 local types = require "weir.schema.types"
 
 local NAME = "response-ratelimiting"
 
-local PERIODS = { "second", "minute", "hour", "day", "month", "year" }
-
 
 -- One limit: numbers by period.
 local function limit_schema()
-  local fields = {}
-  for i, period in ipairs(PERIODS) do
-    fields[i] = { [period] = {
+  local numbers = {}
+  for i, period in ipairs(fields.PERIODS) do
+    numbers[i] = { [period] = {
       type = "number", gt = 0,
       description = "The number of units that may be used up in one calendar " .. period .. ".",
     } }
   end
-  return assert(schema.new({ fields = fields, entity_checks = { { at_least_one_of = PERIODS } } }))
+  return assert(schema.new({
+    fields = numbers, entity_checks = { { at_least_one_of = fields.PERIODS } },
+  }))
 end
 
 local LIMIT = limit_schema()
-
-
-local function number_at(limit, period)
-  local n = limit[period]
-  return type(n) == "number" and n or nil
-end
-
-
--- A larger period that allows less would make the smaller one's limit unreachable.
-local function check_order(limit)
-  for i = 1, #PERIODS do
-    local smaller = number_at(limit, PERIODS[i])
-    for j = i + 1, smaller and #PERIODS or 0 do
-      local larger = number_at(limit, PERIODS[j])
-      if larger and larger < smaller then
-        return nil, ("the limit for %s(%.1f) cannot be lower than the limit for %s(%.1f)")
-          :format(PERIODS[j], larger, PERIODS[i], smaller)
-      end
-    end
-  end
-  return true
-end
 
 
 -- A limit's name becomes a part of names of headers, and stands before a "=" in a list.
@@ -76,7 +54,8 @@ local function check_limit(name, limit)
   if not ok then
     return nil, err
   end
-  return check_order(limit)
+  ok, err = fields.check_order(limit)
+  return ok, err and "the " .. err
 end
 
 
@@ -124,35 +103,17 @@ return {
           description = "What is counted together. A request that has no such thing is counted "
             .. "by the client's address.",
         } },
-        { policy = {
-          type = "string", default = "local", one_of = site.strategies(),
-          description = "Where counters are: local keeps them in the memory that all workers "
-            .. "of this machine share, cluster in the database of weir.conf, redis in Redis.",
-        } },
-        { fault_tolerant = {
-          type = "boolean", required = true, default = true,
-          description = "Whether requests pass while counters cannot be reached. Those of the "
-            .. "policy local always can.",
-        } },
+        { policy = fields.policy() },
+        { fault_tolerant = fields.fault_tolerant },
         { redis = redis.record },
         { block_on_first_violation = {
           type = "boolean", required = true, default = false,
           description = "Whether a request is rejected before it reaches the service when one of "
             .. "the limits has no units left.",
         } },
-        { hide_client_headers = {
-          type = "boolean", required = true, default = false,
-          description = "Whether the headers about the limits are left out of responses.",
-        } },
-        { draft_headers = {
-          type = "boolean", required = true, default = false,
-          description = "Whether the IETF draft's headers RateLimit-Policy and RateLimit are "
-            .. "sent too.",
-        } },
-        { dry_run = {
-          type = "boolean", required = true, default = false,
-          description = "Whether what would be denied is only logged.",
-        } },
+        { hide_client_headers = fields.hide_client_headers },
+        { draft_headers = fields.draft_headers },
+        { dry_run = fields.dry_run },
       },
     } },
   },
