@@ -4,11 +4,13 @@
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local env = require "lib.env"
 local faults = require "lib.faults"
+local modes = require "lib.modes"
 local net = require "lib.net"
 local stores = require "lib.stores"
 
 describe("Redis", function()
   local f
+  local it = modes.first_without_jit(it)
 
   setup(function()
     f = faults.new()

@@ -2,10 +2,12 @@
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local env = require "lib.env"
 local faults = require "lib.faults"
+local modes = require "lib.modes"
 local proc = require "lib.proc"
 
 describe("the database", function()
   local f
+  local it = modes.first_without_jit(it)
 
   setup(function()
     f = faults.new()

@@ -65,6 +65,18 @@ function _M.wrap(it, get_weir)
   return it
 end
 
+-- Returns busted's it for a file that shows nothing new without the JIT compiler once its first
+-- example passes: the others are left out there.
+function _M.first_without_jit(it)
+  local n = 0
+  return env.mode ~= "nojit" and it or function(name, fn)
+    n = n + 1
+    if n == 1 then
+      it(name, fn)
+    end
+  end
+end
+
 -- Of a size in bytes that goes through weir: a byte at a time, each of the service's becomes a
 -- record of nine.
 function _M.bytes(n)
