@@ -142,12 +142,12 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Several exchanges' worth of time. */
+/* Several exchanges' worth of time, and of turns: a busy machine may sleep through the time. */
 static void wait_for_exchanges(int count)
 {
     int64_t until = clock_mono_us_exact() + count * SYNC_MS * 1000;
 
-    while (clock_mono_us_exact() < until) {
+    for (int turns = 0; turns < 5 * count + 10 || clock_mono_us_exact() < until; turns++) {
         loop_turn(the_loop, false);
         usleep(1000);
     }
@@ -210,17 +210,23 @@ static void nobody_waits_who_knows_enough(void **state)
 {
     static const struct counter_window window = { PERIOD_DAY, 10 };
     struct store_question q = { STR("somebody"), &window, 1, false };
+    int code = STORE_WAIT;
 
     (void)state;
     assert_int_equal(STORE_WAIT, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
     op_cancel(&the_waiter.op); /* who leaves has used nothing */
-    wait_for_exchanges(2);
-    assert_int_equal(1, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
+    /* what is learnt is believed for a while, which a busy machine may sleep through */
+    for (int i = 0; i < 20 && code != 1; i++) {
+        wait_for_exchanges(1);
+        code = share_admit(the_nodes[0].share, &the_waiter, &q, 1);
+        op_cancel(&the_waiter.op);
+    }
+    assert_int_equal(1, code);
     assert_true(the_waiter.use[0].used == 0);
     the_store.away = true;
     wait_for_exchanges(3);
     for (int i = 0; i < 9; i++) {
-        assert_int_equal(1, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
+        assert_int_equal(1, answer_of(share_admit(the_nodes[0].share, &the_waiter, &q, 1)));
         wait_for_exchanges(2); /* known to be away by then: longer ago than is believed */
     }
     assert_int_equal(0, share_admit(the_nodes[0].share, &the_waiter, &q, 1));
