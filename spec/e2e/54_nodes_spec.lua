@@ -171,7 +171,9 @@ for _, name in ipairs(NAMES) do
           end
           conn:close()
         end)
-        assert.equal(requests, calls.evalsha)
+        -- a call decides as many as its arguments have room for
+        assert.is_true(calls.evalsha <= (env.mode == "slow-io" and requests or requests / 5),
+                       calls.evalsha .. " calls")
         local trips = reads() - before
         if env.mode ~= "slow-io" then
           print(("# %d questions, %d reads of Redis"):format(requests, trips))

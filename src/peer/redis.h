@@ -10,7 +10,7 @@
 #include "ev/loop.h"
 #include "peer/redis_link.h"
 
-#define REDIS_ARGS_MAX 64 /* of a call, without the words that redis_eval adds */
+#define REDIS_ARGS_MAX 256 /* of a call, without the words that redis_eval adds */
 
 struct redis;
 struct redis_target; /* redis's own */

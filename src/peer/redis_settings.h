@@ -26,6 +26,8 @@ struct redis_settings {
     const char *server_name; /* for SNI and verification; NULL: the host */
     const char *ca_file;     /* PEM; NULL: the system's */
 
+    bool is_proxied; /* behind the address may stand many servers */
+
     const char *sentinel_master; /* not NULL: Sentinel */
     enum redis_role
         sentinel_role; /* where reads go; what changes counts always goes to the master */

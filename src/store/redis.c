@@ -1,8 +1,9 @@
 /*
  * See redis.h. One script call decides all windows of an identity: their keys
- * share a hash tag. Redis's own clock decides whether the windows are the
- * present ones; a key ends with its window (a sliding one's with the next),
- * and is given that end by the call that makes it.
+ * share a hash tag. Where one server has all keys, a call decides many identities:
+ * most of what a call costs Redis it costs once. Redis's own clock decides whether the windows are
+ * the present ones; a key ends with its window (a sliding one's with the next), and is given that
+ * end by the call that makes it.
  */
 #include "store/redis.h"
 #include "base/mem.h"
@@ -14,8 +15,8 @@
 /*
  * KEYS: one for each window, then, if they are sliding, one for each window before.
  * ARGV: the number of windows, 1 if sliding, verb's own two, then start and end of each window,
- * then each window's own value. The answer: the time in milliseconds, how many are granted, then
- * the counts of KEYS before the call. A second element of -1: a window is not the present one.
+ * then what is the verb's own. The answer: the time in milliseconds, 0, then the counts of KEYS
+ * before the call. A second element of -1: a window is not the present one.
  */
 #define SCRIPT_TIME                                                                                \
     "local call = redis.call\n"                                                                    \
@@ -43,34 +44,42 @@
     "  reply[2 + i] = counts[i]\n"                                                                 \
     "end\n"
 
-/* Its own two: how many, and the cost of each. The windows' own values: their limits. */
-static const char ADMIT[] = SCRIPT_TIME
-    "local granted, cost = tonumber(ARGV[3]), tonumber(ARGV[4])\n"
-    "local counts = call('MGET', unpack(KEYS))\n"
-    "local reply = {now, 0}\n"
-    "for i = 1, n do\n"
-    "  local first, last = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])\n"
-    "  if now < first or now >= last then return {now, -1} end\n"
-    "  local used = tonumber(counts[i] or 0)\n"
-    "  reply[2 + i] = used\n"
-    "  if sliding then\n"
-    "    local previous = tonumber(counts[n + i] or 0)\n"
-    "    reply[2 + n + i] = previous\n"
-    "    used = used + previous * (last - now) / (last - first)\n"
-    "  end\n"
-    "  local room = math.floor((tonumber(ARGV[4 + 2 * n + i]) - used) / cost)\n"
-    "  if room < granted then granted = room end\n"
-    "end\n"
-    "if granted <= 0 then return reply end\n"
-    "reply[2] = granted\n"
-    "local amount = granted * cost\n"
-    "for i = 1, n do\n"
-    "  if call('INCRBY', KEYS[i], amount) == amount then\n"
-    "    local first, last = ARGV[3 + 2 * i], ARGV[4 + 2 * i]\n"
-    "    call('PEXPIREAT', KEYS[i], sliding and string.format('%.0f', 2 * last - first) or last)\n"
-    "  end\n"
-    "end\n"
-    "return reply\n";
+/*
+ * KEYS of several identities, all of the same windows. Its own first: how many identities; then for
+ * each of them: how many requests, the cost of each, the windows' limits. In the answer how many
+ * are granted stands before each one's counts.
+ */
+static const char ADMIT[] =
+    SCRIPT_HEAD "local counts = call('MGET', unpack(KEYS))\n"
+                "local reply, size = {now, 0}, 2\n"
+                "local arg, key = 4 + 2 * n, 0\n"
+                "for _ = 1, tonumber(ARGV[3]) do\n"
+                "  local granted, cost = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])\n"
+                "  for i = 1, n do\n"
+                "    local used = tonumber(counts[key + i] or 0)\n"
+                "    reply[size + 1 + i] = used\n"
+                "    if sliding then\n"
+                "      local first, last = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])\n"
+                "      local previous = tonumber(counts[key + n + i] or 0)\n"
+                "      reply[size + 1 + n + i] = previous\n"
+                "      used = used + previous * (last - now) / (last - first)\n"
+                "    end\n"
+                "    local room = math.floor((tonumber(ARGV[arg + 2 + i]) - used) / cost)\n"
+                "    if room < granted then granted = room end\n"
+                "  end\n"
+                "  if granted < 0 then granted = 0 end\n"
+                "  reply[size + 1] = granted\n"
+                "  local amount = granted * cost\n"
+                "  for i = 1, granted > 0 and n or 0 do\n"
+                "    if call('INCRBY', KEYS[key + i], amount) == amount then\n"
+                "      call('PEXPIREAT', KEYS[key + i], ending(i))\n"
+                "    end\n"
+                "  end\n"
+                "  arg = arg + 2 + n\n"
+                "  key = key + (sliding and 2 * n or n)\n"
+                "  size = size + 1 + (sliding and 2 * n or n)\n"
+                "end\n"
+                "return reply\n";
 
 /* Its own first: the amount. */
 static const char CHARGE[] = SCRIPT_HEAD "for i = 1, n do\n"
@@ -105,13 +114,15 @@ static const char SHARE[] =
 
 #define KEY_MAX_BYTES (STORE_IDENTITY_MAX + 80)
 #define NUMBER_MAX_BYTES 32
-#define KEYS_MAX (2 * COUNTER_WINDOWS_MAX)
-#define ARGS_MAX (KEYS_MAX + 4 + 3 * COUNTER_WINDOWS_MAX)
+#define ARGS_MAX REDIS_ARGS_MAX
+#define PACK_MAX 64 /* identities that one call decides */
+#define PACK_BYTES 32768
 
 struct backend {
     struct store_backend head;
     struct redis *redis;
     struct redis_script scripts[STORE_SHARE + 1];
+    bool packs; /* all keys are on one server, as far as is known */
     struct call *pool;
 };
 
@@ -121,14 +132,15 @@ struct args {
     size_t n[ARGS_MAX];
     int count;
     char *next;
-    char bytes[KEYS_MAX * KEY_MAX_BYTES + ARGS_MAX * NUMBER_MAX_BYTES];
+    char bytes[PACK_BYTES];
 };
 
-/* An ask on its way. */
+/* Asks on their way. */
 struct call {
     struct redis_call redis;
     struct backend *backend;
-    struct store_ask *ask;
+    struct store_ask *asks[PACK_MAX];
+    unsigned count;
     struct call *next_free;
     struct args args; /* stay until it is answered */
 };
@@ -219,23 +231,40 @@ static void add_keys(struct args *a, const struct store_ask *ask)
         add_key(a, ask, i, 2 * ask->w[i].start_ms - ask->w[i].end_ms);
 }
 
-static void add_values(struct args *a, const struct store_ask *ask)
+static void add_spans(struct args *a, const struct store_ask *ask)
 {
-    add_integer(a, ask->n);
-    add_integer(a, ask->sliding);
-    if (ask->verb == STORE_SHARE)
-        add(a, ask->node, STORE_NODE_BYTES);
-    else
-        add_integer(a, ask->verb == STORE_ADMIT ? ask->count : ask->cost);
-    add_integer(a, ask->cost);
     for (unsigned i = 0; i < ask->n; i++) {
         add_integer(a, ask->w[i].start_ms);
         add_integer(a, ask->w[i].end_ms);
+    }
+}
+
+static void add_own(struct args *a, const struct store_ask *ask)
+{
+    if (ask->verb == STORE_ADMIT) {
+        add_integer(a, ask->count);
+        add_integer(a, ask->cost);
     }
     for (unsigned i = 0; i < ask->n && ask->verb == STORE_ADMIT; i++)
         add_limit(a, ask->w[i].limit);
     for (unsigned i = 0; i < ask->n && ask->verb == STORE_SHARE; i++)
         add_integer(a, ask->own[i]);
+}
+
+static void add_values(struct args *a, const struct call *call)
+{
+    const struct store_ask *first = call->asks[0];
+
+    add_integer(a, first->n);
+    add_integer(a, first->sliding);
+    if (first->verb == STORE_SHARE)
+        add(a, first->node, STORE_NODE_BYTES);
+    else
+        add_integer(a, first->verb == STORE_ADMIT ? call->count : first->cost);
+    add_integer(a, 0);
+    add_spans(a, first);
+    for (unsigned i = 0; i < call->count; i++)
+        add_own(a, call->asks[i]);
 }
 
 /* ---- the answer ---- */
@@ -245,26 +274,46 @@ static bool is_integer(const struct redisReply *r)
     return r->type == REDIS_REPLY_INTEGER;
 }
 
-/* 0, STORE_STALE, or ERR_SYNTAX: this is no answer of our scripts. */
-static int take(struct store_ask *ask, const struct redisReply *reply)
+static size_t count_of_keys(const struct store_ask *ask)
 {
-    size_t counts = ask->verb == STORE_CHARGE ? 0 : ask->n * (ask->sliding ? 2U : 1U);
+    return ask->n * (ask->sliding && ask->verb != STORE_CHARGE ? 2U : 1U);
+}
 
+/* How many numbers of an answer are about one ask. */
+static size_t count_of_numbers(const struct store_ask *ask)
+{
+    if (ask->verb == STORE_CHARGE)
+        return 0;
+    return count_of_keys(ask) + (ask->verb == STORE_ADMIT);
+}
+
+/* Whether it has the form of an answer to this call. */
+static bool is_answer(const struct call *call, const struct redisReply *reply)
+{
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2)
-        return ERR_SYNTAX;
+        return false;
     for (size_t i = 0; i < reply->elements; i++)
         if (!is_integer(reply->element[i]))
+            return false;
+    if (reply->element[0]->integer <= 0)
+        return false;
+    return reply->element[1]->integer == -1 ||
+           reply->elements == 2 + call->count * count_of_numbers(call->asks[0]);
+}
+
+/* The numbers about one ask: 0, or ERR_SYNTAX. */
+static int take(struct store_ask *ask, struct redisReply **numbers)
+{
+    ask->granted = 0;
+    if (ask->verb == STORE_ADMIT) {
+        ask->granted = numbers[0]->integer;
+        if (ask->granted < 0 || ask->granted > ask->count)
             return ERR_SYNTAX;
-    ask->now_ms = reply->element[0]->integer;
-    if (reply->element[1]->integer == -1)
-        return STORE_STALE;
-    ask->granted = reply->element[1]->integer;
-    if (reply->elements != 2 + counts || ask->now_ms <= 0 || ask->granted < 0 ||
-        (ask->verb == STORE_ADMIT && ask->granted > ask->count))
-        return ERR_SYNTAX;
-    for (unsigned i = 0; i < ask->n && counts; i++) {
-        ask->used[i] = reply->element[2 + i]->integer;
-        ask->previous[i] = ask->sliding ? reply->element[2 + ask->n + i]->integer : 0;
+        numbers++;
+    }
+    for (unsigned i = 0; i < ask->n && ask->verb != STORE_CHARGE; i++) {
+        ask->used[i] = numbers[i]->integer;
+        ask->previous[i] = ask->sliding ? numbers[ask->n + i]->integer : 0;
     }
     return 0;
 }
@@ -279,26 +328,48 @@ static const char *error_words(const struct redisReply *reply)
     return reply->str;
 }
 
+static void answer(struct call *call, const struct redisReply *reply)
+{
+    size_t numbers = count_of_numbers(call->asks[0]);
+    bool stale = reply->element[1]->integer == -1;
+
+    for (unsigned i = 0; i < call->count; i++) {
+        struct store_ask *ask = call->asks[i];
+        int code = stale ? STORE_STALE : take(ask, reply->element + 2 + i * numbers);
+
+        ask->now_ms = reply->element[0]->integer;
+        ask->answered(ask, code, "the reply is none of the script's");
+    }
+}
+
+static void fail(struct call *call, int code, const char *reason)
+{
+    for (unsigned i = 0; i < call->count; i++)
+        call->asks[i]->answered(call->asks[i], code, reason);
+}
+
 static void on_done(struct redis_call *rc, int code, const struct redisReply *reply,
                     const char *reason)
 {
     struct call *call = CONTAINER_OF(rc, struct call, redis);
     struct backend *b = call->backend;
-    struct store_ask *ask = call->ask;
     char text[200];
 
+    b->head.round_trips = redis_write_count(b->redis);
+    if (code < 0) {
+        fail(call, code, reason);
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        snprintf(text, sizeof text, "%s", error_words(reply));
+        if (strncmp(text, "CROSSSLOT", 9) == 0)
+            b->packs = false; /* a node of a Cluster, or a proxy before one */
+        fail(call, ERR_SYSTEM, text);
+    } else if (is_answer(call, reply)) {
+        answer(call, reply);
+    } else {
+        fail(call, ERR_SYNTAX, "the reply is none of the script's");
+    }
     call->next_free = b->pool;
     b->pool = call;
-    if (code == 0 && reply->type == REDIS_REPLY_ERROR) {
-        snprintf(text, sizeof text, "%s", error_words(reply));
-        code = ERR_SYSTEM;
-        reason = text;
-    } else if (code == 0) {
-        code = take(ask, reply);
-        reason = "the reply is none of the script's";
-    }
-    b->head.round_trips = redis_write_count(b->redis);
-    ask->answered(ask, code, reason);
 }
 
 static struct call *new_call(struct backend *b)
@@ -311,9 +382,54 @@ static struct call *new_call(struct backend *b)
         call = xmalloc(sizeof *call);
     call->redis = (struct redis_call){ .done = on_done, .args_stay = true };
     call->backend = b;
-    call->args.count = 0;
-    call->args.next = call->args.bytes;
+    call->count = 0;
     return call;
+}
+
+/* Of the same windows, so that a call says them once. */
+static bool is_alike(const struct store_ask *a, const struct store_ask *b)
+{
+    if (a->verb != b->verb || a->n != b->n || a->sliding != b->sliding)
+        return false;
+    for (unsigned i = 0; i < a->n; i++)
+        if (a->w[i].what != b->w[i].what || a->w[i].start_ms != b->w[i].start_ms)
+            return false;
+    return true;
+}
+
+/* Whether the call can decide about this one, too. */
+static bool has_room(const struct call *call, const struct store_ask *ask)
+{
+    const struct store_ask *first = call->asks[0];
+    size_t count = call->count + 1, keys = count_of_keys(ask), own = 2 + ask->n;
+
+    if (!call->backend->packs || ask->verb != STORE_ADMIT || count > PACK_MAX ||
+        !is_alike(first, ask) || count * (keys + own) + 4 + 2 * ask->n > ARGS_MAX ||
+        count * (keys * KEY_MAX_BYTES + own * NUMBER_MAX_BYTES) + 1024 > PACK_BYTES)
+        return false;
+    /* the counts are read before any is changed: of an identity that comes twice the second waits
+     */
+    for (unsigned i = 0; i < call->count; i++)
+        if (str_eq(call->asks[i]->identity, ask->identity))
+            return false;
+    return true;
+}
+
+static void send_call(struct call *call)
+{
+    struct backend *b = call->backend;
+    struct args *args = &call->args;
+    enum store_verb verb = call->asks[0]->verb;
+    int keys;
+
+    args->count = 0;
+    args->next = args->bytes;
+    for (unsigned i = 0; i < call->count; i++)
+        add_keys(args, call->asks[i]);
+    keys = args->count;
+    add_values(args, call);
+    call->redis.read_only = verb == STORE_PEEK;
+    redis_eval(b->redis, &call->redis, &b->scripts[verb], keys, args->count, args->v, args->n);
 }
 
 static void send_asks(struct store_backend *head, struct store_asks *asks)
@@ -323,17 +439,12 @@ static void send_asks(struct store_backend *head, struct store_asks *asks)
 
     while ((ask = TAILQ_FIRST(asks))) {
         struct call *call = new_call(b);
-        struct args *args = &call->args;
-        int keys;
 
-        TAILQ_REMOVE(asks, ask, link);
-        call->ask = ask;
-        call->redis.read_only = ask->verb == STORE_PEEK;
-        add_keys(args, ask);
-        keys = args->count;
-        add_values(args, ask);
-        redis_eval(b->redis, &call->redis, &b->scripts[ask->verb], keys, args->count, args->v,
-                   args->n);
+        do {
+            TAILQ_REMOVE(asks, ask, link);
+            call->asks[call->count++] = ask;
+        } while ((ask = TAILQ_FIRST(asks)) && has_room(call, ask));
+        send_call(call);
     }
 }
 
@@ -357,6 +468,7 @@ struct store_backend *store_redis_new(struct loop *loop, struct resolver *resolv
     struct backend *b = xcalloc(1, sizeof *b);
 
     b->head.type = &TYPE;
+    b->packs = settings->cluster_count == 0 && !settings->is_proxied;
     b->redis = redis_new(loop, resolver, settings);
     redis_script_init(&b->scripts[STORE_ADMIT], ADMIT);
     redis_script_init(&b->scripts[STORE_CHARGE], CHARGE);

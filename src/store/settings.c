@@ -153,6 +153,7 @@ static int from_texts(struct redis_settings *s, struct arena *a, struct str t, s
     s->read_ms = bound_of(t, "read_timeout", bound_of(t, "timeout", s->read_ms));
     s->ssl = is_true(t, "ssl", s->ssl);
     s->ssl_verify = is_true(t, "ssl_verify", s->ssl_verify);
+    s->is_proxied = is_true(t, "connection_is_proxied", s->is_proxied);
     take_text(&s->server_name, a, t, "server_name");
     take_text(&s->sentinel_master, a, t, "sentinel_master");
     if (get(t, "sentinel_role"))

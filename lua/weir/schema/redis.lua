@@ -116,7 +116,7 @@ local fields = {
   { "keepalive_backlog", { type = "integer", between = { 0, 2147483646 },
     description = "Without effect, as keepalive_pool_size." } },
   { "connection_is_proxied", { type = "boolean",
-    description = "Whether the server is a proxy; it is spoken to as any other." } },
+    description = "Whether it is a proxy of several: each call then is about one client." } },
   { "redis_proxy_type", { type = "string", one_of = { "envoy_v1.31" },
     description = "Which proxy it is; without effect." } },
 }
