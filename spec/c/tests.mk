@@ -35,6 +35,7 @@ WEIR_C_SPECS = \
 	spec/c/store/test_breaker.c \
 	spec/c/store/test_channel.c \
 	spec/c/store/test_pg.c \
+	spec/c/store/test_pg_faults.c \
 	spec/c/store/test_settings.c \
 	spec/c/store/test_share.c \
 	spec/c/store/test_sqlite.c \
