@@ -5,6 +5,7 @@ WEIR_SOURCES = \
 	src/base/err.c \
 	src/base/log.c \
 	src/base/mem.c \
+	src/base/secret.c \
 	src/base/str.c \
 	src/conf/address.c \
 	src/conf/check.c \

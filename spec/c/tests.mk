@@ -3,6 +3,7 @@ WEIR_C_SPECS = \
 	spec/c/base/test_calendar.c \
 	spec/c/base/test_err_log.c \
 	spec/c/base/test_mem.c \
+	spec/c/base/test_secret.c \
 	spec/c/base/test_str.c \
 	spec/c/conf/test_parse.c \
 	spec/c/conf/test_snapshot.c \
