@@ -245,3 +245,16 @@ int weir_dir_names(const char *path, weir_str *names);
  * next call. WEIR_NONE: there is none. Another negative code: text says why it cannot be read.
  */
 int weir_source(const char *path, size_t n, weir_str *text);
+
+/* ---- digests and codings of bytes ---- */
+
+/* 32 bytes. */
+void weir_sha256(const char *p, size_t n, unsigned char *out);
+/* 32 bytes; 0, or an error: the key is too long. */
+int weir_hmac_sha256(const char *key, size_t key_n, const char *p, size_t n, unsigned char *out);
+/* 1 or 0, in a time that does not tell where they differ. */
+int weir_equal(const char *a, const char *b, size_t n);
+/* The number of bytes written, and a NUL behind them: out has room for 4 for every 3, and 1. */
+int weir_base64(const char *p, size_t n, unsigned char *out);
+/* The number of bytes written, or an error: it is not base64 with its padding. out: n bytes. */
+int weir_unbase64(const char *p, size_t n, unsigned char *out);
