@@ -4,9 +4,22 @@
 require "weir.prelude"
 
 local runloop = require "weir.runloop"
+local secret = require "weir.secret"
 local timer = require "weir.timer"
+local weir = require "weir.ffi"
+
+local C, ffi = weir.C, weir.ffi
 
 _G.kong = require "weir.pdk" -- luacheck: ignore 122
+
+
+-- Workers must not all draw the same numbers.
+do
+  local seed = ffi.new("uint32_t[1]")
+
+  C.weir_random(ffi.cast("char *", seed), 4)
+  math.randomseed(seed[0])
+end
 
 
 -- What requests are served by, once it is loaded.
@@ -32,8 +45,12 @@ return {
   timer = timer.run,
   load = load,
 
+  look_up = secret.on_ask,
+
   -- in a coroutine, once, before the first request
   start = function()
+    secret.prepare()
+    C.weir_secrets_ready()
     require("weir.start")(state.plan)
   end,
 

@@ -20,7 +20,8 @@ struct vm {
     struct vm_args args;
     /* The Lua half itself broke on a request: answers 500 if nothing was sent, and ends it. */
     void (*on_request_failed)(struct req *req);
-    int ref_request, ref_timer, ref_load, ref_start, ref_check, ref_command, ref_task;
+    int ref_request, ref_timer, ref_load, ref_start, ref_check, ref_command, ref_task, ref_look_up;
+    bool is_ready; /* requests may come */
 };
 
 /* The one state of this process; NULL before vm_open. */
@@ -31,6 +32,10 @@ extern struct vm *the_vm;
  * or has, by tail calls, taken the place of the function that was. May say false wrongly.
  */
 void push_is_last_call(lua_State *L);
+
+/* The Lua half keeps the secrets of this process, from now on and until then. */
+void secrets_open(void);
+void secrets_close(void);
 
 struct snapshot;
 

@@ -131,6 +131,7 @@ static int load_boot(struct vm *vm, struct err *e)
     vm->ref_check = ref_field(L, "check");
     vm->ref_command = ref_field(L, "command");
     vm->ref_task = ref_field(L, "task");
+    vm->ref_look_up = ref_field(L, "look_up");
     lua_pop(L, 1);
     return 0;
 }
@@ -182,6 +183,7 @@ static int open_state(struct vm **out, const struct vm_args *args, struct err *e
         return err_set(e, ERR_LUA, "cannot open a Lua state: out of memory");
     }
     the_vm = vm;
+    secrets_open();
     luaL_openlibs(vm->L);
     if (jit && strcmp(jit, "off") == 0)
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
@@ -214,6 +216,7 @@ int vm_open(struct vm **out, const struct vm_args *args, struct err *e)
 void vm_close(struct vm *vm)
 {
     lua_close(vm->L);
+    secrets_close();
     source_use(NULL);
     the_vm = NULL;
     free(vm);
@@ -222,6 +225,11 @@ void vm_close(struct vm *vm)
 void vm_start(struct vm *vm)
 {
     co_run(vm, vm->ref_start, 0, NULL);
+}
+
+bool vm_is_ready(const struct vm *vm)
+{
+    return vm->is_ready;
 }
 
 void vm_run_request(struct vm *vm, struct req *req)

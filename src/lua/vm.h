@@ -28,8 +28,14 @@ struct vm_args {
 int vm_open(struct vm **out, const struct vm_args *args, struct err *e) MUST_CHECK;
 void vm_close(struct vm *vm);
 
-/* Runs the init_worker and configure phases, in a coroutine; a failing handler is logged. */
+/*
+ * In a coroutine: looks up the secrets that the configuration names, for a bounded time, and runs
+ * the init_worker and configure phases; a failure is logged.
+ */
 void vm_start(struct vm *vm);
+
+/* Whether vm_start is so far that requests may come: turn the loop until then. */
+bool vm_is_ready(const struct vm *vm);
 
 /* Runs the phases of a request whose head is decoded; returns when it waits or is logged. */
 void vm_run_request(struct vm *vm, struct req *req);

@@ -258,3 +258,19 @@ int weir_equal(const char *a, const char *b, size_t n);
 int weir_base64(const char *p, size_t n, unsigned char *out);
 /* The number of bytes written, or an error: it is not base64 with its padding. out: n bytes. */
 int weir_unbase64(const char *p, size_t n, unsigned char *out);
+
+/* ---- secrets (base/secret.h), for lua/weir/secret.lua alone ---- */
+
+/* The number of the secret of a name such as {vault://...}; ERR_BOUND (-3): too many. */
+int weir_secret_open(const char *name, size_t n);
+/* 0 and its value, to be copied at once, or WEIR_NONE and why there is none. */
+int weir_secret_get(int number, weir_str *out);
+/* Why its last look-up failed; empty if it did not. */
+void weir_secret_why(int number, weir_str *out);
+/* How a look-up went; -3: the value is too long. */
+int weir_secret_put(int number, const char *p, size_t n);
+void weir_secret_fail(int number, const char *why, size_t n, int drop);
+/* WEIR_WAIT: until the next look-up has ended. */
+int weir_secret_wait(int number);
+/* What was to be looked up before the first request is: the worker may accept. */
+void weir_secrets_ready(void);

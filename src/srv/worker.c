@@ -122,6 +122,16 @@ static void on_reopen(int sig, short what, void *arg)
     accesslog_reopen();
 }
 
+/* Requests are not to find that a secret of theirs is still being looked up. */
+static void prepare(struct worker *w)
+{
+    vm_start(w->vm);
+    while (!vm_is_ready(w->vm)) {
+        loop_turn(w->loop, true);
+        stats_beat(w->stats, clock_mono_ms());
+    }
+}
+
 static struct event *on_signal(struct worker *w, int sig, void (*fn)(int, short, void *))
 {
     struct event *ev = evsignal_new(loop_base(w->loop), sig, fn, w);
@@ -229,7 +239,7 @@ int worker_main(const struct worker_args *args)
         return 1;
     }
     fcgi_server_init(&w.server, w.loop, w.vm, args->conf, args->shared->counters, w.stats);
-    vm_start(w.vm);
+    prepare(&w);
     add_events(&w);
     notify_ready(args->notify_fd);
     beat(&w);

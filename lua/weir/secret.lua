@@ -1,0 +1,268 @@
+-- The keeper of this process's secrets: knows for each name how its value is
+-- looked up, and when that is due again. Values lie in C (base/secret.h) and are
+-- copied out at each use; nothing here holds one. Looking up runs in coroutines
+-- of its own, so that no request waits for it, and none can cut it off.
+
+local log = require "weir.log"
+local timer = require "weir.timer"
+local trace = require "weir.trace"
+local wait = require "weir.wait"
+local weir = require "weir.ffi"
+
+local C, sv, str = weir.C, weir.sv, weir.str
+
+local PREPARE_S = 5     -- a worker waits that long for values before it serves without them
+local NEG_TTL_S = 5     -- until a look-up that failed is tried again
+local ASKED_S = 1       -- between look-ups that somebody asked for
+local EARLY, SPREAD = 0.75, 0.15 -- the part of a ttl after which the next look-up is due
+
+
+local _M = {}
+
+-- in the order that they were made; by C's number; by name
+local ordered, numbered, named = {}, {}, {}
+
+
+-- What the log and others are told of a look-up that raised an error.
+local function first_line(text)
+  return tostring(text):match("^[^\n]*")
+end
+
+
+local function bounded_ttl(options, ttl_s)
+  if type(ttl_s) ~= "number" or ttl_s < 0 then
+    ttl_s = nil
+  end
+  if options.ttl and options.ttl > 0 and (not ttl_s or options.ttl < ttl_s) then
+    ttl_s = options.ttl
+  end
+  if ttl_s and options.max_ttl and ttl_s > options.max_ttl then
+    ttl_s = options.max_ttl
+  end
+  if ttl_s and options.min_ttl and ttl_s < options.min_ttl then
+    ttl_s = options.min_ttl
+  end
+  return ttl_s and ttl_s > 0 and ttl_s or nil
+end
+
+
+local function has_value(cell)
+  return C.weir_secret_get(cell.id, sv) == 0
+end
+
+
+local begin
+
+
+local function on_due(cell, turn)
+  if cell.turn == turn and not cell.looking then
+    begin(cell)
+  end
+end
+
+
+-- Only the newest of a cell's turns counts: there is one due look-up at most.
+local function look_again(cell, delay_s)
+  cell.turn = cell.turn + 1
+  if delay_s then
+    timer.at(delay_s, on_due, cell, cell.turn)
+  end
+end
+
+
+local function succeed(cell, ttl_s)
+  cell.good_at = C.weir_now()
+  cell.ttl_s = bounded_ttl(cell.options, ttl_s)
+  if cell.failure then
+    log.notice(cell.name, ": found")
+    cell.failure = nil
+  end
+  -- not all of a fleet at the same moment, nor a value that is used to its last second
+  look_again(cell, cell.ttl_s and cell.ttl_s * (EARLY + SPREAD * math.random()))
+end
+
+
+local function fail(cell, why)
+  local resurrect_s = cell.options.resurrect_ttl
+  local drop = cell.good_at and cell.ttl_s and resurrect_s
+    and C.weir_now() > cell.good_at + cell.ttl_s + resurrect_s
+  local state = has_value(cell) and (drop and "it is not used any longer" or "the last value stays")
+    or "it has no value"
+
+  C.weir_secret_fail(cell.id, why, #why, drop and 1 or 0)
+  if cell.failure ~= state then -- once for each change of state
+    cell.failure = state
+    log.err(cell.name, ": ", why, "; ", state)
+  end
+  local neg_ttl_s = cell.options.neg_ttl
+  look_again(cell, neg_ttl_s and neg_ttl_s > 0 and neg_ttl_s or NEG_TTL_S)
+end
+
+
+local function settle(cell, ok, value, err, ttl_s)
+  if not ok then
+    return fail(cell, "the look-up failed: " .. first_line(value))
+  end
+  if value == nil then
+    return fail(cell, err and first_line(err) or "not found")
+  end
+  if type(value) ~= "string" then
+    return fail(cell, "it is a " .. type(value) .. ", not a string")
+  end
+  if value == "" and C.weir_secret_get(cell.id, sv) == 0 and sv[0].n > 0 then
+    return fail(cell, "it is empty now")
+  end
+  if C.weir_secret_put(cell.id, value, #value) ~= 0 then
+    return fail(cell, "it is longer than 1 MiB")
+  end
+  return succeed(cell, ttl_s)
+end
+
+
+local function start_watching(cell)
+  local watch = cell.options.watch
+  if watch and not cell.watching then
+    cell.watching = true
+    timer.at(0, watch, function()
+      begin(cell)
+    end)
+  end
+end
+
+
+local function run(cell)
+  cell.again = nil
+  local ok, value, err, ttl_s = xpcall(cell.produce, trace, cell.fresh)
+  cell.looking, cell.fresh = nil, nil
+  settle(cell, ok, value, err, ttl_s)
+  start_watching(cell)
+  if cell.again then
+    begin(cell)
+  end
+end
+
+
+-- Starts a look-up; one that is asked for while another runs follows it.
+function begin(cell)
+  if cell.looking then
+    cell.again = true
+    return
+  end
+  cell.looking = true
+  if not timer.at(0, run, cell) then
+    cell.looking = nil
+    fail(cell, "too many timers")
+  end
+end
+
+
+-- The cell of a name, {vault://...} or {cloud://...}; one for each name. produce(fresh) gives
+-- value | nil, err, ttl_s; it may wait; err holds no secret. fresh: what it keeps itself may be
+-- wrong. options: ttl, neg_ttl, resurrect_ttl, min_ttl, max_ttl in seconds, and
+-- watch(changed), run once, which may wait and calls changed() when the value may be another.
+function _M.keep(name, produce, options)
+  local cell = named[name]
+  if cell then
+    return cell
+  end
+  local id = C.weir_secret_open(name, #name)
+  if id < 0 then
+    error("too many secrets", 2)
+  end
+  cell = { id = id, name = name, produce = produce, options = options or {}, turn = 0 }
+  numbered[id], named[name] = cell, cell
+  ordered[#ordered + 1] = cell
+  if _M.is_prepared then
+    begin(cell)
+  end
+  return cell
+end
+
+
+-- The cell that keep has made for a name, or nil.
+function _M.find(name)
+  return named[name]
+end
+
+
+-- Why the last look-up failed; nil if it did not.
+function _M.failure(cell)
+  if cell.failure then
+    C.weir_secret_why(cell.id, sv)
+    return str(sv[0])
+  end
+end
+
+
+-- The value now | nil, why there is none. Never waits.
+function _M.value(cell)
+  local code = C.weir_secret_get(cell.id, sv)
+  local text = str(sv[0])
+  if code ~= 0 then
+    return nil, text
+  end
+  return text
+end
+
+
+-- Looks a cell up, or waits for the look-up that runs: the value | nil, err.
+-- err also where an older value stays.
+function _M.look_up(cell)
+  if not cell.looking then
+    cell.fresh = true
+    begin(cell)
+  end
+  while cell.looking do
+    C.weir_secret_wait(cell.id)
+    wait()
+  end
+  if cell.failure then
+    return nil, _M.failure(cell)
+  end
+  return _M.value(cell)
+end
+
+
+-- For a worker's start: looks up all that is kept, at once, and waits for it, but not for ever.
+function _M.prepare()
+  local deadline = C.weir_now() + PREPARE_S
+  _M.is_prepared = true
+  for _, cell in ipairs(ordered) do
+    begin(cell)
+  end
+  for _, cell in ipairs(ordered) do
+    while cell.looking and C.weir_now() < deadline do
+      timer.sleep(0.01)
+    end
+  end
+  for _, cell in ipairs(ordered) do
+    if cell.looking then
+      log.warn(cell.name, ": not found within ", PREPARE_S, " s; requests are served without it")
+    end
+  end
+end
+
+
+-- For C: somebody refuses the value of that number.
+function _M.on_ask(id)
+  local cell = numbered[id]
+  if not cell then
+    local why = "nothing of this configuration looks it up"
+    C.weir_secret_fail(id, why, #why, 0)
+  elseif not cell.looking then
+    local now = C.weir_now()
+    local delay_s = math.max(0, (cell.asked_at or 0) + ASKED_S - now)
+    cell.asked_at = now + delay_s
+    cell.fresh = true
+    look_again(cell, delay_s)
+  end
+end
+
+
+-- All cells, in the order that they were made. Read only.
+function _M.cells()
+  return ordered
+end
+
+
+return _M
