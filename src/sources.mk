@@ -13,6 +13,7 @@ WEIR_SOURCES = \
 	src/conf/keys.c \
 	src/conf/parse.c \
 	src/conf/snapshot.c \
+	src/conf/vaults.c \
 	src/ev/loop.c \
 	src/ev/op.c \
 	src/lua/co.c \

@@ -6,6 +6,8 @@ local weir = require "weir.ffi"
 local C, sv, str = weir.C, weir.sv, weir.str
 local error = error
 
+local origin = weir.ffi.new("weir_str[1]")
+
 local _M = {}
 
 
@@ -35,6 +37,18 @@ function _M.list(key)
     items[1] = nil
   end
   return items
+end
+
+
+-- The keys vault_<type>_<field>, as { name = "<type>_<field>", text =, origin = "file:line" }.
+-- The texts may be secrets: no message may show them.
+function _M.vault_settings()
+  local settings = {}
+
+  while C.weir_conf_vault(#settings, sv[0], sv[1], origin[0]) == 0 do
+    settings[#settings + 1] = { name = str(sv[0]), text = str(sv[1]), origin = str(origin[0]) }
+  end
+  return settings
 end
 
 

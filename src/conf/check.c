@@ -76,18 +76,24 @@ static int check_headers(const struct conf *c, struct err *e)
     return 0;
 }
 
-static int check_plugins(const struct conf *c, struct err *e)
+static int check_names(const struct conf *c, enum conf_key_index key, const struct conf_list *list,
+                       const char *what, struct err *e)
 {
     static const char NAME_CHARS[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-    const struct conf_list *list = &c->plugins;
 
     for (size_t i = 0; i < list->n; i++)
         if (list->items[i][strspn(list->items[i], NAME_CHARS)])
-            return conf_refuse(c, CONF_KEY_plugins, e,
-                               "\"%.80s\" is no plugin's name (letters, digits, - and _)",
-                               list->items[i]);
+            return conf_refuse(c, key, e, "\"%.80s\" is no %s's name (letters, digits, - and _)",
+                               list->items[i], what);
     return 0;
+}
+
+static int check_plugins(const struct conf *c, struct err *e)
+{
+    int rc = check_names(c, CONF_KEY_plugins, &c->plugins, "plugin", e);
+
+    return rc != 0 ? rc : check_names(c, CONF_KEY_vaults, &c->vaults, "vault", e);
 }
 
 static int check_header_name(const struct conf *c, struct err *e)

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/weir.h"
+#include <sys/queue.h>
 
 /*
  * The kinds of value.
@@ -64,6 +65,8 @@
       "The directories that plugins are looked for in; the same name in two of them is an error.") \
     X(LIST, plugins, "all", 0, 0, 1, \
       "The plugins that may be used: all that are found, bundled (those that came with weir), names, or off.") \
+    X(LIST, vaults, "all", 0, 0, 1, \
+      "The vaults that references may name: all that are found, bundled (those that came with weir), names, or off.") \
     X(TEXT, lua_package_path, "", 0, 0, 1, \
       "Further patterns for Lua's require, in front of weir's own, separated by semicolons.") \
     X(PATH, declarative_config, "{sysconfdir}/weir/weir.yml", 0, 0, 1, \
@@ -228,6 +231,13 @@ struct conf_value {
         *origin; /* "/etc/weir/weir.conf:12", "WEIR_USER", "command line"; NULL: the default */
 };
 
+/* The config of a kind of vault, from a key vault_<type>_<field>: there may be any of those. */
+struct conf_setting {
+    STAILQ_ENTRY(conf_setting) link;
+    const char *name;        /* "<type>_<field>" */
+    struct conf_value value; /* may be a secret: no message shows it */
+};
+
 /* All of it is read-only once conf_load has returned it. */
 struct conf {
 #define X(kind, name, ...) CONF_MEMBER_##kind(name)
@@ -244,6 +254,7 @@ struct conf {
     const char *kept_key; /* of a reload: a change of this key waits for a restart */
 
     struct conf_value values[CONF_KEY_COUNT];
+    STAILQ_HEAD(conf_settings, conf_setting) vault_settings;
     struct arena arena;
 };
 

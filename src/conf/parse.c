@@ -7,6 +7,7 @@
 #include "conf/check.h"
 #include "conf/file.h"
 #include "conf/snapshot.h"
+#include "conf/vaults.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ static struct conf *conf_new(void)
     struct conf *c = xcalloc(1, sizeof *c);
 
     arena_init(&c->arena, 8192);
+    STAILQ_INIT(&c->vault_settings);
     for (int i = 0; i < CONF_KEY_COUNT; i++)
         c->values[i].text = CONF_TABLE[i].default_text;
     return c;
@@ -75,6 +77,8 @@ static int parse_line(struct conf *c, const char *origin, struct str line, struc
     name = str_trim((struct str){ line.p, (size_t)(equals - line.p) });
     value = str_trim((struct str){ equals + 1, (size_t)(line.p + line.n - equals - 1) });
     index = conf_key_find(name);
+    if (index < 0 && vaults_is_key(name))
+        return vaults_add(c, origin, name, value, e);
     if (index < 0)
         return refuse_name(origin, name, e);
     if (c->values[index].origin)
@@ -257,8 +261,10 @@ static int load(struct conf *c, struct conf **out, const struct conf *old, const
 
     if (rc == 0) {
         apply_environment(c);
-        rc = apply_overrides(c, overrides, e);
+        rc = vaults_add_environment(c, e);
     }
+    if (rc == 0)
+        rc = apply_overrides(c, overrides, e);
     if (rc == 0)
         rc = convert_all(c, old, e);
     if (rc == 0 && !c->lenient)

@@ -153,6 +153,20 @@ int weir_conf_list(const char *key, size_t n, int i, weir_str *out)
     return 0;
 }
 
+int weir_conf_vault(int i, weir_str *name, weir_str *text, weir_str *origin)
+{
+    const struct conf_setting *s = STAILQ_FIRST(&the_vm->args.conf->vault_settings);
+
+    while (s && i-- > 0)
+        s = STAILQ_NEXT(s, link);
+    if (!s)
+        return WEIR_NONE;
+    *name = ffi_str(str_from(s->name));
+    *text = ffi_str(str_from(s->value.text));
+    *origin = ffi_str(str_from(s->value.origin));
+    return 0;
+}
+
 int weir_conf_declarative(weir_str *path, weir_str *text)
 {
     const struct conf *conf = the_vm->args.conf;

@@ -210,6 +210,11 @@ int weir_log_enabled(int level);
 int weir_conf_get(const char *key, size_t n, weir_str *out);
 /* The i-th configured value of a list key; WEIR_NONE behind the last. */
 int weir_conf_list(const char *key, size_t n, int i, weir_str *out);
+/*
+ * The i-th key vault_<type>_<field>: "<type>_<field>", its value, and where it was written;
+ * WEIR_NONE behind the last.
+ */
+int weir_conf_vault(int i, weir_str *name, weir_str *text, weir_str *origin);
 /* The declarative configuration: the text that the master read; WEIR_NONE if there is none. */
 int weir_conf_declarative(weir_str *path, weir_str *text);
 /* The number of this worker, from 1; 0 elsewhere. */

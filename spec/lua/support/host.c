@@ -77,3 +77,12 @@ int weir_conf_list(const char *key, size_t n, int i, weir_str *out)
     out->n = strcspn(p, ",");
     return 0;
 }
+
+int weir_conf_vault(int i, weir_str *name, weir_str *text, weir_str *origin)
+{
+    (void)i;
+    (void)name;
+    (void)text;
+    (void)origin;
+    return WEIR_NONE;
+}
