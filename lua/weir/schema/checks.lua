@@ -1,8 +1,11 @@
 -- Checks over several fields of one record. They run after the fields were
 -- checked, skip records whose fields concerned are missing or wrong, and
--- report under "@entity" or, where one field is to blame, there too.
+-- report under "@entity" or, where one field is to blame, there too. A field
+-- that is a reference to a secret counts as filled; what needs to know its
+-- value is skipped.
 
 local messages = require("weir.schema.messages")
+local references = require("weir.schema.references")
 local types = require("weir.schema.types")
 
 local format = string.format
@@ -50,6 +53,18 @@ local function node_at(node, path)
   end
   return node
 end
+
+-- Whether the value at a dotted path is a reference, or a list or map with one in it.
+local function is_referenced_at(root, record, path)
+  local node, value = node_at(root, path), field_value(record, path)
+  if not node or value == nil then
+    return false
+  elseif type(value) ~= "table" then
+    return types.is_referenced(node, value)
+  end
+  return not node.fields and references.has(node, value)
+end
+_M.is_referenced_at = is_referenced_at
 
 local function put_error(errors, path, message)
   local parts = split(path)
@@ -125,11 +140,11 @@ function run.mutually_exclusive(names, record)
   return nil, format(messages.mutually_exclusive, messages.names(names))
 end
 
-function run.distinct(names, record)
+function run.distinct(names, record, _, context)
   local seen = {}
   for _, name in ipairs(names) do
     local value = field_value(record, name)
-    if not is_null(value) then
+    if not is_null(value) and not is_referenced_at(context.node, record, name) then
       if seen[value] then
         return nil, format(messages.distinct, messages.names(names))
       end
@@ -141,7 +156,7 @@ end
 
 local function condition_holds(path, attrs, record, context)
   local value = field_value(record, path)
-  if is_null(value) then
+  if is_null(value) or is_referenced_at(context.node, record, path) then
     return false
   end
   return (context.validate(overlay(node_at(context.node, path), attrs), value)) == true
@@ -150,7 +165,8 @@ end
 -- arg.unless_filled: fields that do instead of then_field.
 function run.conditional(arg, record, errors, context)
   if not condition_holds(arg.if_field, arg.if_match, record, context)
-    or arg.unless_filled and count(record, arg.unless_filled, is_filled) > 0 then
+    or arg.unless_filled and count(record, arg.unless_filled, is_filled) > 0
+    or is_referenced_at(context.node, record, arg.then_field) then
     return true
   end
   local node = overlay(node_at(context.node, arg.then_field), arg.then_match)
@@ -195,8 +211,32 @@ local function subset(record, sources)
   return out
 end
 
-function run.custom_entity_check(arg, record, errors)
-  local ok, err = arg.fn(subset(record, arg.field_sources))
+-- As arg.fn. A check of a whole record sees the references in it; if it stumbles over one, that
+-- is no fault of the record.
+local function call_check(arg, record, node)
+  local holds_references = false
+  for _, path in ipairs(arg.field_sources) do
+    local source = node_at(node, path)
+    holds_references = holds_references
+      or source ~= nil and references.has(source, field_value(record, path))
+  end
+  if not holds_references then
+    return arg.fn(subset(record, arg.field_sources))
+  end
+  local ran, ok, err = pcall(arg.fn, subset(record, arg.field_sources))
+  if not ran then
+    return true
+  end
+  return ok, err
+end
+
+function run.custom_entity_check(arg, record, errors, context)
+  for _, path in ipairs(arg.field_sources) do
+    if is_referenced_at(context.node, record, path) then
+      return true
+    end
+  end
+  local ok, err = call_check(arg, record, context.node)
   if ok then
     return true
   end

@@ -78,12 +78,34 @@ local function show(value)
   return type(value) == "table" and messages.list(value) or messages.show(value)
 end
 
--- Whether the field that a path leads to is one whose value no message may hold.
-local function is_secret(node, path)
+local function node_at(node, path)
   for i = 1, #path do
     node = node and node.by_name and node.by_name[path[i]]
   end
-  return node and node.encrypted
+  return node
+end
+
+-- A value as a message may hold it.
+local function shown(node, value)
+  if node and node.encrypted and not types.is_reference(value) then
+    return messages.hidden
+  end
+  return show(value)
+end
+
+-- Whether a shorthand's value may be a reference: it is one for a field that may.
+local function is_referenced(node, field, value)
+  if types.is_referenced(field, value) then
+    return true
+  end
+  local replaced = field.deprecation and field.deprecation.replaced_with
+  for _, target in ipairs(replaced or {}) do
+    local there = node_at(node, target.path)
+    if there and types.is_referenced(there, value) then
+      return true
+    end
+  end
+  return false
 end
 
 local function mismatch(node, field, value, record)
@@ -91,9 +113,9 @@ local function mismatch(node, field, value, record)
   for _, target in ipairs(replaced or {}) do
     local now = read_path(record, target.path)
     if not types.is_null(now) and now ~= value and show(now) ~= show(value) then
-      local secret = is_secret(node, target.path) and "***"
-      return messages.shorthand_mismatch:format(field.name, secret or show(value),
-        table.concat(target.path, "."), secret or show(now))
+      local there = node_at(node, target.path)
+      return messages.shorthand_mismatch:format(field.name, shown(there, value),
+        table.concat(target.path, "."), shown(there, now))
     end
   end
 end
@@ -107,7 +129,8 @@ local function translate_shorthands(node, record, errors)
         old = old or {}
         old[#old + 1] = field.deprecation.message
       end
-      local ok, err = types.checks[field.type](value), messages.types[field.type]
+      local err = messages.types[field.type]
+      local ok = types.checks[field.type](value) or is_referenced(node, field, value)
       if ok then
         err = mismatch(node, field, value, record)
         local expanded, func_err

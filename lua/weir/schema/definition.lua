@@ -17,8 +17,9 @@ local attributes = {
   timestamp = "boolean", custom_validator = "function", mutually_exclusive_subsets = "table",
   elements = "table", keys = "table", values = "table", fields = "table", err = "string",
   entity_checks = "table", shorthand_fields = "table", reference = "string", func = "function",
+  referenceable = "boolean",
   -- what others read from a schema; the checker itself does not act on them
-  auto = "boolean", unique = "boolean", referenceable = "boolean", encrypted = "boolean",
+  auto = "boolean", unique = "boolean", encrypted = "boolean",
   deprecation = "table", description = "string", examples = "table", immutable = "boolean",
   indexed = "boolean", legacy = "boolean", hidden = "boolean", on_delete = "string",
   translate_backwards = "table", translate_backwards_with = "function", schema = "string",
@@ -124,6 +125,17 @@ local function compile_record(node, attrs, path, options)
   end
 end
 
+-- What a list or map says of all its members: that each may be a reference, or is a secret.
+local function compile_member(node, attrs, path, options)
+  local member = compile_node(attrs, path, options)
+  for _, name in ipairs({ "referenceable", "encrypted" }) do
+    if member[name] == nil then
+      member[name] = node[name]
+    end
+  end
+  return member
+end
+
 function compile_node(attrs, path, options)
   check_attributes(attrs, path)
   local node = {}
@@ -137,10 +149,11 @@ function compile_node(attrs, path, options)
     if not attrs.elements then
       fail(path, "%s needs 'elements'", kind == "set" and "a set" or "an array")
     end
-    node.elements = compile_node(attrs.elements, join(path, "elements"), options)
+    node.elements = compile_member(node, attrs.elements, join(path, "elements"), options)
   elseif kind == "map" then
     node.keys = attrs.keys and compile_node(attrs.keys, join(path, "keys"), options)
-    node.values = attrs.values and compile_node(attrs.values, join(path, "values"), options)
+    node.values = attrs.values
+      and compile_member(node, attrs.values, join(path, "values"), options)
   elseif kind == "string" and node.len_min == nil then
     node.len_min = 1
   end

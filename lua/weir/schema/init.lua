@@ -96,6 +96,9 @@ function validate(node, value)
   if node.eq ~= nil and is_null(node.eq) then
     return nil, node.err or messages.eq:format("null")
   end
+  if types.is_referenced(node, value) then
+    return true
+  end
   local fits = types.checks[node.type]
   if fits and not fits(value) then
     return nil, messages.types[node.type]
@@ -107,7 +110,11 @@ function validate(node, value)
       return nil, err
     end
   end
-  return validators.run(node, value)
+  local ok, err = validators.run(node, value)
+  if not ok and node.encrypted then
+    err = messages.without(err, value)
+  end
+  return ok, err
 end
 
 -- Makes a schema from a definition of Kong's form, or nil and "path: reason" and path.
@@ -143,14 +150,14 @@ function schema.errors_to_string(_, found)
   return errors.to_string(found)
 end
 
-local function transformation_input(item, value)
+local function transformation_input(root, item, value)
   local input = {}
   for i, name in ipairs(item.input) do
     local current = value
     for part in name:gmatch("[^.]+") do
       current = type(current) == "table" and current[part] or nil
     end
-    if is_null(current) then
+    if is_null(current) or checks.is_referenced_at(root, value, name) then
       return nil
     end
     input[i] = current
@@ -158,10 +165,11 @@ local function transformation_input(item, value)
   return input
 end
 
--- Runs the transformations that apply when a value is written; value, or nil and errors.
+-- Runs the transformations that apply when a value is written, but on references. The value, or
+-- nil and errors.
 function schema:transform(value)
   for _, item in ipairs(self.transformations or {}) do
-    local input = item.on_write and transformation_input(item, value)
+    local input = item.on_write and transformation_input(self.root, item, value)
     if input then
       local change, err = item.on_write(unpack(input))
       if not change then

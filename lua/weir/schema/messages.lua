@@ -56,6 +56,18 @@ function _M.show(value)
   return tostring(value)
 end
 
+-- What a message says instead of a secret.
+_M.hidden = "***"
+
+-- A message about a secret, without the secret.
+function _M.without(message, secret)
+  if type(secret) ~= "string" or secret == "" or type(message) ~= "string" then
+    return message
+  end
+  local text = message:gsub(secret:gsub("%p", "%%%0"), _M.hidden)
+  return text
+end
+
 -- A list of values as it appears inside a message: a, b.
 function _M.list(values)
   local out = {}

@@ -31,6 +31,24 @@ function _M.is_null(value)
   return value == nil or value == null
 end
 
+local find = string.find
+
+-- True when value looks like a reference to a secret, {vault://...}: the whole text is one, and
+-- what it says is not looked at.
+function _M.is_reference(value)
+  return type(value) == "string" and find(value, "^{vault://.*}$") ~= nil
+end
+
+local holds_others = {
+  array = true, set = true, map = true, record = true, foreign = true, ["function"] = true,
+}
+
+-- True when a field's value is a reference where the field may be one. What it stands for is not
+-- known to a schema: nothing but its being there can be checked.
+function _M.is_referenced(node, value)
+  return node.referenceable == true and not holds_others[node.type] and _M.is_reference(value)
+end
+
 -- True when value is there and is neither "" nor an empty table.
 function _M.is_filled(value)
   if value == nil or value == null or value == "" then
