@@ -25,6 +25,7 @@ WEIR_SOURCES = \
 	src/lua/ffi_re.c \
 	src/lua/ffi_req.c \
 	src/lua/ffi_secret.c \
+	src/lua/ffi_sign.c \
 	src/lua/ffi_store.c \
 	src/lua/ffi_upstream.c \
 	src/lua/forwarded.c \

@@ -9,6 +9,7 @@ local byte, find, format, gsub, rep = string.byte, string.find, string.format, s
   string.rep
 
 local digest = ffi.new("unsigned char[32]")
+local signature = ffi.new("unsigned char[?]", C.WEIR_SIGNATURE_MAX)
 
 local _M = {}
 
@@ -79,6 +80,18 @@ end
 -- The form for URLs and tokens: - and _, no padding.
 function _M.base64url(bytes)
   return (gsub(gsub(gsub(_M.base64(bytes), "+", "-"), "/", "_"), "=", ""))
+end
+
+
+-- The bytes of the RS256 signature (RFC 7518) of bytes with a private RSA key in PEM; nil and what
+-- is wrong with the key.
+function _M.sign_rs256(pem, bytes)
+  local n = C.weir_sign_rs256(pem, #pem, bytes, #bytes, signature, weir.sv)
+
+  if n < 0 then
+    return nil, weir.str(weir.sv[0])
+  end
+  return take(signature, n)
 end
 
 

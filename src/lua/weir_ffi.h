@@ -279,3 +279,13 @@ void weir_secret_fail(int number, const char *why, size_t n, int drop);
 int weir_secret_wait(int number);
 /* What was to be looked up before the first request is: the worker may accept. */
 void weir_secrets_ready(void);
+
+/* ---- signatures ---- */
+
+enum { WEIR_SIGNATURE_MAX = 1024 };
+/*
+ * RSASSA-PKCS1-v1_5 with SHA-256, with the key in PEM (PKCS#8 or PKCS#1), into out, which has
+ * WEIR_SIGNATURE_MAX bytes: their number, or an error, and why says what is wrong with the key.
+ */
+int weir_sign_rs256(const char *pem, size_t pem_n, const char *p, size_t n, unsigned char *out,
+                    weir_str *why);

@@ -19,6 +19,7 @@ local function build()
   local out = os.tmpname()
   run("cc -std=gnu11 -O1 -shared -fPIC -I" .. here .. "/src $(pkg-config --cflags luajit)"
     .. " -o " .. out .. " " .. here .. "/src/lua/ffi_re.c " .. here .. "/src/lua/ffi_crypto.c "
+    .. here .. "/src/lua/ffi_sign.c "
     .. here .. "/src/lua/ffi_dir.c "
     .. here .. "/src/conf/snapshot.c " .. here .. "/src/conf/file.c "
     .. here .. "/spec/lua/support/host.c "
