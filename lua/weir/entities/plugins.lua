@@ -1,9 +1,8 @@
 -- A configured plugin: its name, its scope, and a config that the plugin's
--- own schema checks. The plugin's definition is laid over the fields below,
--- so that a plugin can narrow its protocols or refuse a scope.
+-- own schema checks, which may narrow its protocols or refuse a scope, too.
 
 local json = require("weir.json")
-local schema = require("weir.schema")
+local typed = require("weir.entities.typed")
 local typedefs = require("weir.schema.typedefs")
 local types = require("weir.schema.types")
 
@@ -22,58 +21,11 @@ local fields = {
   { config = { type = "record", required = true, fields = {} } },
 }
 
-local function overlay(base, changes)
-  local out = {}
-  for name, value in pairs(base or {}) do
-    out[name] = value
-  end
-  for name, value in pairs(changes) do
-    out[name] = value
-  end
-  return out
-end
-
-local function combined_fields(own)
-  local changes, out = {}, {}
-  for _, item in ipairs(own) do
-    local name, attrs = next(item)
-    changes[name] = attrs
-  end
-  for i, item in ipairs(fields) do
-    local name, attrs = next(item)
-    out[i] = { [name] = changes[name] and overlay(attrs, changes[name]) or attrs }
-    changes[name] = nil
-  end
-  local extra = next(changes)
-  if extra then
-    return nil, extra .. ": a plugin has no such field (its own fields belong into config)", extra
-  end
-  return out
-end
-
 local _M = {}
 
 -- The schema of one plugin's entities, or nil, "path: reason" and the path.
 function _M.subschema(definition)
-  if type(definition) ~= "table" or type(definition.fields) ~= "table" then
-    return nil, "a schema is a table with 'name' and 'fields'"
-  end
-  for i, item in ipairs(definition.fields) do
-    if type(item) ~= "table" or type(next(item)) ~= "string"
-      or type(item[next(item)]) ~= "table" then
-      return nil, "entry " .. i .. " of 'fields' must be of the form { name = { ... } }"
-    end
-  end
-  local merged, err, path = combined_fields(definition.fields)
-  if not merged then
-    return nil, err, path
-  end
-  local sub, problem, at = schema.new({
-    name = definition.name,
-    fields = merged,
-    entity_checks = definition.entity_checks,
-    transformations = definition.transformations,
-  }, { complete_records = true })
+  local sub, problem, at = typed.subschema(fields, definition, "plugin")
   if sub then
     sub.successor = definition.successor
   end
@@ -112,13 +64,18 @@ function plugins:translate(value)
   end
 end
 
+-- The schema of an entity; nil where its plugin is unknown.
+function plugins:schema_of(value)
+  return type(value.name) == "string" and self.subschemas[value.name] or nil
+end
+
 -- As schema:accept: the completed entity, or nil and errors.
 function plugins:accept(value)
   if type(value) ~= "table" then
     return nil, { ["@entity"] = { "expected a record" } }
   end
   self:translate(value)
-  local sub = type(value.name) == "string" and self.subschemas[value.name]
+  local sub = self:schema_of(value)
   if not sub then
     return nil, { name = name_error(value.name) }
   end
