@@ -4,6 +4,7 @@
  * command is answered once, whatever comes. The first byte: how they are cut; whether there
  * is a greeting, and a subscription.
  */
+#include "base/secret.h"
 #include "ev/loop.h"
 #include "peer/redis_replies.h"
 #include "peer/resolve.h"
@@ -94,6 +95,7 @@ static struct {
     struct loop *loop;
     struct resolver *resolver;
     struct redis_settings settings;
+    struct secret *password;
     struct redis_node node;
     char path[64];
     int listener;
@@ -112,6 +114,7 @@ static void set_up(void)
         return;
     it.loop = loop_new();
     it.resolver = resolver_new(it.loop);
+    it.password = secret_from_text(STR("secret"));
     snprintf(it.path, sizeof it.path, "/tmp/weir-fuzz-redis-%ld", (long)getpid());
     snprintf(un.sun_path, sizeof un.sun_path, "%s", it.path);
     remove_socket();
@@ -162,7 +165,7 @@ static void check_link(const char *p, size_t n, unsigned kind, size_t step)
     snprintf(name, sizeof name, "unix:%s", it.path);
     it.node = (struct redis_node){ .host = name };
     it.settings =
-        (struct redis_settings){ .password = kind & 1 ? "secret" : NULL, .database = kind & 1 };
+        (struct redis_settings){ .password = kind & 1 ? it.password : NULL, .database = kind & 1 };
     l = redis_link_new(it.loop, it.resolver, &it.settings, &it.node, REDIS_LINK_DATA);
     if (kind & 2)
         redis_link_on_push(l, on_push, &it);

@@ -14,14 +14,15 @@
 #include <sys/queue.h>
 
 struct resolver;
+struct secret;
 struct pg;
 
 struct pg_settings {
     const char *host; /* a name, an address, or the directory of a unix socket */
     unsigned port;
     const char *user, *database;
-    const char *password; /* NULL or empty: none is sent */
-    const char *schema;   /* NULL or empty: the user's search path */
+    struct secret *password; /* NULL: none is sent */
+    const char *schema;      /* NULL or empty: the user's search path */
     bool ssl, ssl_verify;
     const char *ca_file;     /* PEM; NULL or "system": the system's */
     int64_t timeout_ms;      /* of each query, connecting included */

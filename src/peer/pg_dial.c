@@ -91,8 +91,12 @@ static void on_notice(void *arg, const char *text)
 static void connect_to(struct pg_dial *d, const char *hostaddr)
 {
     struct pg_params params;
+    struct err e;
 
-    pg_params_fill(&params, d->settings, hostaddr);
+    if (pg_params_fill(&params, d->settings, hostaddr, &e) != 0) {
+        end(d, e.text);
+        return;
+    }
     d->conn = PQconnectStartParams(params.keywords, params.values, 0);
     if (!d->conn || PQstatus(d->conn) == CONNECTION_BAD) {
         fail(d);

@@ -4,6 +4,7 @@
  * directory) is set here.
  */
 #include "peer/pg_params.h"
+#include "base/secret.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <openssl/x509.h>
@@ -68,7 +69,19 @@ static void add_tls(struct pg_params *p, const struct pg_settings *s)
     pg_params_add(p, "sslcrl", "/nonexistent");
 }
 
-void pg_params_fill(struct pg_params *p, const struct pg_settings *s, const char *hostaddr)
+static int add_password(struct pg_params *p, const struct secret *password, struct err *e)
+{
+    if (!password)
+        return 0;
+    if (!secret_value(password).p)
+        return err_set(e, ERR_CONFIG, "no password: %s: %s", secret_name(password),
+                       secret_why(password));
+    pg_params_add(p, "password", secret_value(password).p);
+    return 0;
+}
+
+int pg_params_fill(struct pg_params *p, const struct pg_settings *s, const char *hostaddr,
+                   struct err *e)
 {
     p->n = 0;
     snprintf(p->port, sizeof p->port, "%u", s->port);
@@ -78,12 +91,11 @@ void pg_params_fill(struct pg_params *p, const struct pg_settings *s, const char
     pg_params_add(p, "port", p->port);
     pg_params_add(p, "user", s->user);
     pg_params_add(p, "dbname", s->database);
-    if (is_set(s->password))
-        pg_params_add(p, "password", s->password);
     add_tls(p, s);
     pg_params_add(p, "gssencmode", "disable"); /* it would wait for a name server */
     pg_params_add(p, "application_name", "weir");
     pg_params_add(p, "client_encoding", "UTF8");
+    return add_password(p, s->password, e);
 }
 
 void pg_session_fill(struct pg_session *session, const struct pg_settings *s)

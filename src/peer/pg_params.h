@@ -16,8 +16,12 @@ struct pg_params {
     char port[8];
 };
 
-/* hostaddr NULL: libpq looks the name up, and waits for it. settings must outlive p. */
-void pg_params_fill(struct pg_params *p, const struct pg_settings *settings, const char *hostaddr);
+/*
+ * hostaddr NULL: libpq looks the name up, and waits for it. settings must outlive p, which is good
+ * until the loop turns. ERR_CONFIG: the password has no value.
+ */
+int pg_params_fill(struct pg_params *p, const struct pg_settings *settings, const char *hostaddr,
+                   struct err *e) MUST_CHECK;
 
 /* One more; both must outlive p. */
 void pg_params_add(struct pg_params *p, const char *keyword, const char *value);

@@ -3,6 +3,7 @@
  * is the simplest of them, and stands here.
  */
 #include "peer/redis.h"
+#include "base/secret.h"
 #include "peer/redis_internal.h"
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -44,11 +45,19 @@ static struct redis *standalone_new(struct loop *loop, struct resolver *resolver
 
 /* ---- all kinds ---- */
 
+/* A name in the settings' own words; what only a vault knows is not shown. */
+static struct str shown_user(const struct redis_settings *settings)
+{
+    const struct secret *s = settings->username;
+
+    return s && !*secret_name(s) ? secret_value(s) : STR("");
+}
+
 /* With the user and the database: other ones are other stores. */
 static void name_it(struct redis *r, const struct redis_settings *settings, const char *what,
                     const char *place, unsigned port)
 {
-    const char *user = settings->username ? settings->username : "";
+    struct str user = shown_user(settings);
     bool v6 = port && strchr(place, ':');
     char digits[16] = "", database[16] = "";
 
@@ -56,8 +65,8 @@ static void name_it(struct redis *r, const struct redis_settings *settings, cons
         snprintf(digits, sizeof digits, ":%u", port);
     if (settings->database)
         snprintf(database, sizeof database, "/%u", settings->database);
-    snprintf(r->name, sizeof r->name, "redis %s%s%s%s%s%s%s%s", what, user, *user ? "@" : "",
-             v6 ? "[" : "", place, v6 ? "]" : "", digits, database);
+    snprintf(r->name, sizeof r->name, "redis %s%.*s%s%s%s%s%s%s", what, STR_ARG(user),
+             user.n ? "@" : "", v6 ? "[" : "", place, v6 ? "]" : "", digits, database);
 }
 
 static unsigned shown_port(const struct redis_node *node)

@@ -87,8 +87,8 @@ void redis_eval(struct redis *r, struct redis_call *call, const struct redis_scr
 uint64_t redis_write_count(const struct redis *r);
 
 /*
- * "redis 127.0.0.1:6379", "redis user@127.0.0.1:6379/2" (a database but 0), "redis master
- * mymaster", for the log; valid as long as r.
+ * "redis 127.0.0.1:6379", "redis user@127.0.0.1:6379/2" (a user who is no secret, a
+ * database but 0), "redis master mymaster", for the log; valid as long as r.
  */
 const char *redis_name(const struct redis *r);
 

@@ -262,15 +262,27 @@ static void write_out(struct redis_link *l)
     on_all_left(l);
 }
 
+static void open_connection(struct redis_link *l)
+{
+    struct redis_login login = redis_login_of(l->settings, l->kind);
+    struct err e;
+
+    if (redis_login_check(&login, &e) != 0) {
+        break_off(l, e.code, e.text);
+        return;
+    }
+    l->state = OPENING;
+    l->heard = false;
+    redis_replies_reset(&l->replies);
+    redis_conn_open(&l->conn);
+}
+
 static void flush(struct redis_link *l)
 {
     if (!l->waiting_count || l->blocked)
         return;
     if (l->state == CLOSED) {
-        l->state = OPENING;
-        l->heard = false;
-        redis_replies_reset(&l->replies);
-        redis_conn_open(&l->conn);
+        open_connection(l);
     } else if (l->state == READY) {
         put_in_flight(l);
         write_out(l);
@@ -401,7 +413,13 @@ static void receive(struct redis_link *l, int reads_max)
 static void on_open(struct redis_conn *c)
 {
     struct redis_link *l = CONTAINER_OF(c, struct redis_link, conn);
+    struct redis_login login = redis_login_of(l->settings, l->kind);
+    struct err e;
 
+    if (redis_login_check(&login, &e) != 0) { /* a value may have outlived its time meanwhile */
+        break_off(l, e.code, e.text);
+        return;
+    }
     redis_greeting_put(&l->greeting, &l->hello, l->settings, l->kind);
     if (l->greeting.count) {
         l->state = GREETING;

@@ -21,13 +21,18 @@ static bool is_postgres(const struct conf *conf)
 
 static void print_where(const struct conf *conf)
 {
-    const struct pg_settings settings = store_pg_settings(conf);
+    struct pg_settings settings;
     char name[PG_NAME_BYTES];
+    struct arena arena;
 
-    if (is_postgres(conf))
-        printf("%s", pg_name(&settings, name));
-    else
+    if (!is_postgres(conf)) {
         printf("sqlite %s", conf->sqlite_file);
+        return;
+    }
+    arena_init(&arena, 64);
+    settings = store_pg_settings(conf, &arena);
+    printf("%s", pg_name(&settings, name));
+    arena_fini(&arena);
 }
 
 static void print_step(unsigned number, const struct migration *step)

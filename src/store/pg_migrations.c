@@ -289,27 +289,39 @@ static void on_notice(void *arg, const char *text)
     (void)text;
 }
 
-static int open_session(const struct conf *conf, PGconn **out, struct err *e)
+static int connect_to(const struct pg_settings *settings, PGconn **out, struct err *e)
 {
-    struct pg_settings settings = store_pg_settings(conf);
     struct pg_params params;
-    struct pg_session session;
     char name[PG_NAME_BYTES], wait[24];
+    struct err why;
     PGconn *c;
     int rc;
 
-    pg_params_fill(&params, &settings, NULL);
-    snprintf(wait, sizeof wait, "%lld", (long long)(settings.timeout_ms + 999) / 1000);
+    if (pg_params_fill(&params, settings, NULL, &why) != 0)
+        return refuse(e, pg_name(settings, name), why.text);
+    snprintf(wait, sizeof wait, "%lld", (long long)(settings->timeout_ms + 999) / 1000);
     pg_params_add(&params, "connect_timeout", wait);
-    pg_session_fill(&session, &settings);
+    c = PQconnectdbParams(params.keywords, params.values, 0);
+    if (PQstatus(c) == CONNECTION_OK) {
+        *out = c;
+        return 0;
+    }
+    rc = refuse(e, pg_name(settings, name), PQerrorMessage(c));
+    PQfinish(c);
+    return rc;
+}
+
+static int begin_session(const struct pg_settings *settings, PGconn **out, struct err *e)
+{
+    struct pg_session session;
+    PGconn *c;
+    int rc = connect_to(settings, &c, e);
+
+    if (rc != 0)
+        return rc;
+    pg_session_fill(&session, settings);
     session.params[0] = "0"; /* tables may be large */
     session.params[1] = "on";
-    c = PQconnectdbParams(params.keywords, params.values, 0);
-    if (PQstatus(c) != CONNECTION_OK) {
-        rc = refuse(e, pg_name(&settings, name), PQerrorMessage(c));
-        PQfinish(c);
-        return rc;
-    }
     PQsetNoticeProcessor(c, on_notice, NULL);
     PQsetErrorVerbosity(c, PQERRORS_TERSE);
     rc = ask(c, PG_SESSION_SQL, ARRAY_LEN(session.params), session.params, NULL, e);
@@ -317,6 +329,19 @@ static int open_session(const struct conf *conf, PGconn **out, struct err *e)
         *out = c;
     else
         PQfinish(c);
+    return rc;
+}
+
+static int open_session(const struct conf *conf, PGconn **out, struct err *e)
+{
+    struct arena arena;
+    struct pg_settings settings;
+    int rc;
+
+    arena_init(&arena, 64);
+    settings = store_pg_settings(conf, &arena);
+    rc = begin_session(&settings, out, e);
+    arena_fini(&arena);
     return rc;
 }
 

@@ -3,9 +3,10 @@
  */
 #include "conf/keys.h"
 #include "store/pg.h"
+#include "store/settings.h"
 #include <string.h>
 
-struct pg_settings store_pg_settings(const struct conf *conf)
+struct pg_settings store_pg_settings(const struct conf *conf, struct arena *a)
 {
     const char *host = conf->pg_host;
 
@@ -16,7 +17,7 @@ struct pg_settings store_pg_settings(const struct conf *conf)
         .port = (unsigned)conf->pg_port,
         .user = conf->pg_user,
         .database = conf->pg_database,
-        .password = conf->pg_password,
+        .password = settings_secret(a, conf->pg_password),
         .schema = conf->pg_schema,
         .ssl = conf->pg_ssl,
         .ssl_verify = conf->pg_ssl_verify,

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE /* memrchr */
 #include "store/settings.h"
+#include "base/secret.h"
 #include "conf/keys.h"
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,6 +28,30 @@ static const char *get(struct str texts, const char *name)
 static const char *copy(struct arena *a, const char *text)
 {
     return text && *text ? arena_str(a, str_from(text)).p : NULL;
+}
+
+static void release(void *secret)
+{
+    secret_release(secret);
+}
+
+struct secret *settings_secret(struct arena *a, const char *text)
+{
+    struct secret *s;
+
+    if (!text || !*text)
+        return NULL;
+    s = secret_from_text(str_from(text));
+    arena_on_reset(a, release, s);
+    return s;
+}
+
+static void take_secret(struct secret **out, struct arena *a, struct str texts, const char *name)
+{
+    const char *text = get(texts, name);
+
+    if (text)
+        *out = settings_secret(a, text);
 }
 
 static void take_text(const char **out, struct arena *a, struct str texts, const char *name)
@@ -145,8 +170,8 @@ static int from_texts(struct redis_settings *s, struct arena *a, struct str t, s
 
     take_text(&s->server.host, a, t, "host");
     s->server.port = (unsigned)number(t, "port", s->server.port);
-    take_text(&s->username, a, t, "username");
-    take_text(&s->password, a, t, "password");
+    take_secret(&s->username, a, t, "username");
+    take_secret(&s->password, a, t, "password");
     s->database = (unsigned)number(t, "database", s->database);
     s->connect_ms = bound_of(t, "connect_timeout", bound_of(t, "timeout", s->connect_ms));
     s->send_ms = bound_of(t, "send_timeout", bound_of(t, "timeout", s->send_ms));
@@ -158,8 +183,8 @@ static int from_texts(struct redis_settings *s, struct arena *a, struct str t, s
     take_text(&s->sentinel_master, a, t, "sentinel_master");
     if (get(t, "sentinel_role"))
         s->sentinel_role = to_role(get(t, "sentinel_role"));
-    take_text(&s->sentinel_username, a, t, "sentinel_username");
-    take_text(&s->sentinel_password, a, t, "sentinel_password");
+    take_secret(&s->sentinel_username, a, t, "sentinel_username");
+    take_secret(&s->sentinel_password, a, t, "sentinel_password");
     s->cluster_max_redirections =
         (unsigned)number(t, "cluster_max_redirections", s->cluster_max_redirections);
     rc = split_nodes(s->sentinels, &s->sentinel_count, a, get(t, "sentinel_nodes"), e);
@@ -175,8 +200,8 @@ static int from_conf(struct redis_settings *s, struct arena *a, const struct con
 
     s->server.host = copy(a, c->redis_host);
     s->server.port = (unsigned)c->redis_port;
-    s->username = copy(a, c->redis_username);
-    s->password = copy(a, c->redis_password);
+    s->username = settings_secret(a, c->redis_username);
+    s->password = settings_secret(a, c->redis_password);
     s->database = (unsigned)c->redis_database;
     s->connect_ms = c->redis_connect_timeout_ms ? c->redis_connect_timeout_ms : timeout_ms;
     s->send_ms = c->redis_send_timeout_ms ? c->redis_send_timeout_ms : timeout_ms;
@@ -186,8 +211,8 @@ static int from_conf(struct redis_settings *s, struct arena *a, const struct con
     s->server_name = copy(a, c->redis_server_name);
     s->sentinel_master = copy(a, c->redis_sentinel_master);
     s->sentinel_role = to_role(c->redis_sentinel_role);
-    s->sentinel_username = copy(a, c->redis_sentinel_username);
-    s->sentinel_password = copy(a, c->redis_sentinel_password);
+    s->sentinel_username = settings_secret(a, c->redis_sentinel_username);
+    s->sentinel_password = settings_secret(a, c->redis_sentinel_password);
     s->cluster_max_redirections = (unsigned)c->redis_cluster_max_redirections;
     rc = list_nodes(s->sentinels, &s->sentinel_count, a, &c->redis_sentinel_addresses, e);
     if (rc == 0)

@@ -10,13 +10,18 @@
 #include "peer/redis_settings.h"
 
 struct conf;
+struct secret;
+
+/* What a text stands for, a value or a reference to one, until the arena ends; NULL: it is empty.
+ */
+struct secret *settings_secret(struct arena *a, const char *text);
 
 /*
  * texts: "name=value", each with a NUL behind it, in the names of a plugin's config.redis; lists
  * are "host:port,host:port". Where they name no server, it is weir.conf's, and what else they hold
  * goes before its keys. Where they name one, weir.conf says nothing of it: what it knows (a
  * password above all) never goes to a server that a plugin names. The texts of out lie in the
- * arena.
+ * arena, and its secrets are released with it.
  */
 int settings_redis(struct redis_settings *out, struct arena *a, struct str texts,
                    const struct conf *conf, struct err *e) MUST_CHECK;

@@ -3,6 +3,7 @@
  * settings, so that no connection carries what another's credentials or
  * database are for.
  */
+#define _DEFAULT_SOURCE /* explicit_bzero */
 #include "store/store.h"
 #include "base/mem.h"
 #include "conf/keys.h"
@@ -29,7 +30,7 @@ struct way {
     struct way *next;
     char *key; /* kind and settings, a NUL behind each */
     size_t key_n;
-    struct arena arena; /* the settings' texts */
+    struct arena arena; /* the settings' texts and secrets */
     struct redis_settings redis;
     struct pg_settings pg;
     struct store_backend *backend; /* the channel's */
@@ -67,6 +68,7 @@ static void free_way(struct way *w)
     if (w->channel)
         channel_free(w->channel);
     arena_fini(&w->arena);
+    explicit_bzero(w->key, w->key_n); /* a password may stand there */
     free(w->key);
     free(w);
 }
@@ -113,7 +115,7 @@ static int open_cluster(struct stores *s, struct way *w, struct err *e)
         w->name = arena_printf(&w->arena, "sqlite %s", conf->sqlite_file).p;
         return 0;
     }
-    w->pg = store_pg_settings(conf);
+    w->pg = store_pg_settings(conf, &w->arena);
     w->backend = store_pg_new(s->args.loop, s->resolver, &w->pg);
     w->name =
         arena_printf(&w->arena, "postgres %s:%u/%s", w->pg.host, w->pg.port, w->pg.database).p;

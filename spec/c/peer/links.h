@@ -11,6 +11,7 @@
 #include "ev/loop.h"
 #include "peer/redis_link.h"
 #include "peer/resolve.h"
+#include "secrets.h"
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
 #include <setjmp.h>
@@ -58,6 +59,7 @@ static inline int links_tear_down(void **state)
     if (the_link)
         redis_link_free(the_link);
     the_link = NULL;
+    secrets_release();
     loop_turn(the_loop, false);
     resolver_free(the_resolver);
     loop_free(the_loop);

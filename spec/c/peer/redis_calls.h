@@ -6,6 +6,7 @@
 #define WEIR_SPEC_REDIS_CALLS_H
 
 #include "redis_servers.h"
+#include "secrets.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -60,6 +61,7 @@ static inline int calls_tear_down(void **state)
 {
     (void)state;
     client_close();
+    secrets_release();
     loop_turn(the_loop, false);
     resolver_free(the_resolver);
     loop_free(the_loop);

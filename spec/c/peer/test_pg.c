@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "peer/pg.h"
 #include "peer/pg_params.h"
+#include "secrets.h"
 #include "peer/resolve.h"
 #include "pg_server.h"
 #include <setjmp.h>
@@ -125,6 +126,7 @@ static int tear_down(void **state)
 {
     (void)state;
     close_pg();
+    secrets_release();
     resolver_free(the_resolver);
     loop_free(the_loop);
     return 0;
@@ -315,12 +317,28 @@ static void test_passwords(void **state)
 
     (void)state;
     the_settings.host = "127.0.0.1";
-    the_settings.password = "secret of another";
+    the_settings.password = secret_of("secret of another");
     open_pg(NULL);
     run(&a, &ECHO_TEXT, HELLO);
     assert_int_equal(a.code, ERR_CLOSED);
     assert_non_null(strstr(a.reason, "password authentication failed for user \"weir\""));
-    the_settings.password = "secret word"; /* as when it was rotated */
+    the_settings.password = secret_of("secret word"); /* as when it was rotated */
+    run(&a, &ECHO_TEXT, HELLO);
+    assert_int_equal(a.code, 0);
+}
+
+static void test_password_without_a_value(void **state)
+{
+    struct asked a;
+
+    (void)state;
+    the_settings.host = "127.0.0.1";
+    the_settings.password = secret_of("{vault://fs/pg}");
+    open_pg(NULL);
+    run(&a, &ECHO_TEXT, HELLO);
+    assert_int_equal(a.code, ERR_CLOSED);
+    assert_string_equal(a.reason, "no password: {vault://fs/pg}: it was not looked up yet");
+    assert_int_equal(secret_put(the_settings.password, STR("secret word")), 0);
     run(&a, &ECHO_TEXT, HELLO);
     assert_int_equal(a.code, 0);
 }
@@ -336,7 +354,7 @@ static void test_tls(void **state)
     (void)state;
     snprintf(ca, sizeof ca, "%s/cert.pem", the_server.dir);
     the_settings.host = "localhost";
-    the_settings.password = "secret word";
+    the_settings.password = secret_of("secret word");
     the_settings.ssl = true;
     open_pg(NULL);
     run(&a, &TLS, NULL);
@@ -383,7 +401,7 @@ static void test_tls_without_a_home(void **state)
     fclose(f);
     setenv("HOME", the_server.dir, 1);
     the_settings.host = "localhost";
-    the_settings.password = "secret word";
+    the_settings.password = secret_of("secret word");
     the_settings.ssl = true;
     open_pg(NULL);
     run(&a, &ECHO_TEXT, HELLO);
@@ -628,6 +646,7 @@ int main(void)
         EXAMPLE(test_check),
         EXAMPLE(test_refused),
         EXAMPLE(test_passwords),
+        EXAMPLE(test_password_without_a_value),
         EXAMPLE(test_tls),
         EXAMPLE(test_tls_without_a_home),
         EXAMPLE(test_terminated),

@@ -47,10 +47,15 @@ static void test_names(void **state)
     assert_string_equal(redis_name(the_redis), name);
     assert_string_equal(redis_name(r), "redis unix:/tmp/s");
     redis_free(r);
-    other.username = "ann"; /* an own line in the log and the figures */
+    other.username = secret_of("ann"); /* an own line in the log and the figures */
     other.database = 3;
     r = redis_new(the_loop, the_resolver, &other);
     assert_string_equal(redis_name(r), "redis ann@a.example:7000/3");
+    redis_free(r);
+    other.username = secret_of("{vault://fs/user}");
+    assert_int_equal(secret_put(other.username, STR("bob")), 0);
+    r = redis_new(the_loop, the_resolver, &other);
+    assert_string_equal(redis_name(r), "redis a.example:7000/3");
     redis_free(r);
     other = (struct redis_settings){ .server = { "::1", 7000 } };
     r = redis_new(the_loop, the_resolver, &other);
@@ -192,8 +197,8 @@ static void test_noperm(void **state)
 
     (void)state;
     TELL_OK(the_server->port, "ACL SETUSER reader on >word ~* +@read");
-    the_settings.username = "reader";
-    the_settings.password = "word";
+    the_settings.username = secret_of("reader");
+    the_settings.password = secret_of("word");
     open_it();
     ask(&q, "INCR a");
     assert_failure(&q, ERR_CLOSED, "NOPERM");

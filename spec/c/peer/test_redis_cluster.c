@@ -231,7 +231,7 @@ static void test_tls_and_password(void **state)
         TELL_OK(s[i]->port, "CONFIG SET requirepass secret");
     the_settings.ssl = the_settings.ssl_verify = true;
     the_settings.ca_file = ca;
-    the_settings.password = "secret";
+    the_settings.password = secret_of("secret");
     add_node(tls_ports[0]);
     client_open();
     memset(q, 0, sizeof q);

@@ -139,7 +139,7 @@ static void test_large(void **state)
 static void test_password(void **state)
 {
     (void)state;
-    the_settings.password = "first";
+    the_settings.password = secret_of("first");
     link_open("127.0.0.1", the_guarded.port, REDIS_LINK_DATA);
     ASSERT_STRING("ACL WHOAMI", "default");
 }
@@ -149,8 +149,8 @@ static void test_user_and_database(void **state)
     struct question q = { 0 };
 
     (void)state;
-    the_settings.username = "ann";
-    the_settings.password = "secret";
+    the_settings.username = secret_of("ann");
+    the_settings.password = secret_of("secret");
     the_settings.database = 7;
     link_open("127.0.0.1", the_guarded.port, REDIS_LINK_DATA);
     ASSERT_STRING("ACL WHOAMI", "ann");
@@ -180,8 +180,8 @@ static void assert_no_trespass(unsigned database)
 {
     struct question q = { 0 };
 
-    the_settings.username = "ann";
-    the_settings.password = "secret";
+    the_settings.username = secret_of("ann");
+    the_settings.password = secret_of("secret");
     the_settings.database = database;
     link_open("127.0.0.1", the_guarded.port, REDIS_LINK_DATA);
     ask(&q, "EXISTS trespass");
@@ -192,16 +192,16 @@ static void assert_no_trespass(unsigned database)
 static void test_not_let_in(void **state)
 {
     (void)state;
-    the_settings.password = "secret-but-wrong";
+    the_settings.password = secret_of("secret-but-wrong");
     assert_not_let_in(": AUTH: WRONGPASS invalid username-password pair");
-    the_settings.username = "nobody";
+    the_settings.username = secret_of("nobody");
     assert_not_let_in(": AUTH: WRONGPASS invalid username-password pair");
-    the_settings.username = "bob";
-    the_settings.password = "word";
+    the_settings.username = secret_of("bob");
+    the_settings.password = secret_of("word");
     the_settings.database = 3;
     assert_not_let_in(": SELECT: NOPERM");
-    the_settings.username = "ann";
-    the_settings.password = "secret";
+    the_settings.username = secret_of("ann");
+    the_settings.password = secret_of("secret");
     the_settings.database = 99;
     assert_not_let_in(": SELECT: ERR DB index is out of range");
     assert_no_trespass(0);
@@ -216,14 +216,59 @@ static void test_no_password(void **state)
     assert_ask("GET k", REDIS_REPLY_ERROR, "NOAUTH Authentication required.");
 }
 
+/* Before a socket is opened: the server is not even asked. */
+static void test_password_without_a_value(void **state)
+{
+    struct question q = { 0 };
+
+    (void)state;
+    the_settings.password = secret_of("{vault://fs/redis}");
+    link_open("127.0.0.1", the_guarded.port, REDIS_LINK_DATA);
+    ask(&q, "PING");
+    assert_failure(&q, ERR_CONFIG, ": no password: {vault://fs/redis}: it was not looked up yet");
+    secret_fail(the_settings.password, STR("no such file"), false);
+    ask(&q, "PING");
+    assert_failure(&q, ERR_CONFIG, ": no password: {vault://fs/redis}: no such file");
+    assert_int_equal(secret_put(the_settings.password, STR("first")), 0);
+    ASSERT_STRING("ACL WHOAMI", "default");
+    the_settings.username = secret_of("{vault://fs/user}");
+    link_open("127.0.0.1", the_guarded.port, REDIS_LINK_DATA);
+    ask(&q, "PING");
+    assert_failure(&q, ERR_CONFIG, ": no username: {vault://fs/user}: it was not looked up yet");
+}
+
+/* Any bytes, and as many as Redis takes of who is not logged in. */
+static void test_strange_password(void **state)
+{
+    static char value[16385];
+    const char *argv[] = { "ACL", "SETUSER", "eve", "on", value, "+@all" };
+    size_t lens[] = { 3, 7, 3, 2, sizeof value, 5 };
+    struct question q = { .cmd.done = question_done };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof value; i++)
+        value[i] = (char)(i * 7);
+    value[0] = '>';
+    the_settings.password = secret_of("first");
+    link_open("127.0.0.1", the_guarded.port, REDIS_LINK_DATA);
+    redis_link_send(the_link, &q.cmd, 6, argv, lens);
+    assert_reply(&q, REDIS_REPLY_STATUS, "OK");
+    the_settings.username = secret_of("eve");
+    the_settings.password = secret_of("{vault://fs/eve}");
+    assert_int_equal(secret_put(the_settings.password, (struct str){ value + 1, sizeof value - 1 }),
+                     0);
+    link_open("127.0.0.1", the_guarded.port, REDIS_LINK_DATA);
+    ASSERT_STRING("ACL WHOAMI", "eve");
+}
+
 static void test_sentinel_credentials(void **state)
 {
     (void)state;
-    the_settings.username = "nobody";
-    the_settings.password = "nothing";
+    the_settings.username = secret_of("nobody");
+    the_settings.password = secret_of("nothing");
     the_settings.database = 3;
-    the_settings.sentinel_username = "bob";
-    the_settings.sentinel_password = "word";
+    the_settings.sentinel_username = secret_of("bob");
+    the_settings.sentinel_password = secret_of("word");
     link_open("127.0.0.1", the_guarded.port, REDIS_LINK_SENTINEL);
     ASSERT_STRING("ACL WHOAMI", "bob");
 }
@@ -241,7 +286,7 @@ static void test_refused_client(void **state)
     ASSERT_STATUS("PING", "PONG");
     first = the_link;
     the_link = NULL;
-    the_settings.password = "secret";
+    the_settings.password = secret_of("secret");
     for (int guarded = 0; guarded < 2; guarded++) {
         link_open(guarded ? "127.0.0.1" : s.socket, s.port, REDIS_LINK_DATA);
         for (unsigned i = 0; i < 3; i++)
@@ -554,6 +599,8 @@ int main(void)
         T(test_user_and_database),
         T(test_not_let_in),
         T(test_no_password),
+        T(test_password_without_a_value),
+        T(test_strange_password),
         T(test_sentinel_credentials),
         T(test_refused_client),
         T(test_refused_connection),

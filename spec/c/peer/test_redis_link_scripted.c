@@ -357,7 +357,7 @@ static void assert_greeted(const char *text, int code, const char *reason)
 {
     struct question q = { 0 };
 
-    the_settings.password = "top^se";
+    the_settings.password = secret_of("top^se");
     the_settings.database = 4;
     serve(answer_and_wait, text, sizeof AUTH SELECT - 1);
     ask(&q, "PING");

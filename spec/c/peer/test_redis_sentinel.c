@@ -176,12 +176,12 @@ static void test_passwords(void **state)
     ask(&q, "SET a c");
     assert_failure(&q, ERR_CLOSED, "NOAUTH");
     client_close();
-    the_settings.sentinel_password = "secret";
+    the_settings.sentinel_password = secret_of("secret");
     client_open();
     ask(&q, "SET a c");
     assert_reply(&q, REDIS_REPLY_STATUS, "OK");
     client_close();
-    the_settings.sentinel_username = "nobody";
+    the_settings.sentinel_username = secret_of("nobody");
     client_open();
     ask(&q, "SET a c");
     await(&q);

@@ -82,7 +82,7 @@ static void open_tls(const char *host, const char *server_name, const char *ca_f
     the_settings.ssl_verify = ca_file != NULL;
     the_settings.ca_file = ca_file;
     the_settings.server_name = server_name;
-    the_settings.password = "secret";
+    the_settings.password = secret_of("secret");
     link_open(host, the_server.port, REDIS_LINK_DATA);
 }
 
@@ -157,7 +157,7 @@ static void test_credentials(void **state)
 {
     (void)state;
     open_tls("127.0.0.1", NULL, the_ca);
-    the_settings.password = "wrong";
+    the_settings.password = secret_of("wrong");
     assert_refused(ERR_CONFIG, ": AUTH: WRONGPASS");
 }
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "base/secret.h"
 #include "conf/parse.h"
 #include "store/settings.h"
 
@@ -45,6 +46,18 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void assert_secret(const struct secret *s, const char *value)
+{
+    assert_non_null(s);
+    assert_string_equal(secret_name(s), "");
+    assert_string_equal(secret_value(s).p, value);
+}
+
+static struct secret *named(const char *name)
+{
+    return secret_from_text(str_from(name));
+}
+
 #define SITE                                                                                       \
     "redis_host = site\nredis_port = 7000\nredis_password = secret\nredis_database = 2\n"          \
     "redis_timeout = 100\nredis_read_timeout = 50\nredis_ssl = on\n"
@@ -71,7 +84,7 @@ static void test_without_a_server_it_is_that_of_weir_conf(void **state)
     (void)state;
     assert_string_equal(s->server.host, "site");
     assert_int_equal(s->server.port, 7000);
-    assert_string_equal(s->password, "secret");
+    assert_secret(s->password, "secret");
     assert_int_equal(s->database, 2);
     assert_int_equal(s->connect_ms, 100);
     assert_int_equal(s->read_ms, 50);
@@ -85,10 +98,48 @@ static void test_what_else_it_says_goes_before_weir_conf(void **state)
     (void)state;
     assert_string_equal(s->server.host, "site");
     assert_int_equal(s->database, 3);
-    assert_string_equal(s->password, "other");
+    assert_secret(s->password, "other");
     assert_false(s->ssl);
     assert_int_equal(s->send_ms, 10);
     assert_int_equal(s->read_ms, 10);
+}
+
+/* One secret for all who name it, released with the settings. */
+static void test_references_name_secrets(void **state)
+{
+    struct secret *user = named("{vault://env/user}"), *password = named("{vault://env/password}");
+    struct secret *sentinel = named("{vault://env/sentinel}");
+    struct redis_settings *s =
+        READ("redis_host = site\nredis_password = {vault://env/other}\n"
+             "redis_username = {vault://env/user}\n"
+             "redis_sentinel_password = {vault://env/sentinel}\n",
+             "password={vault://env/password}\0sentinel_username={vault://env/user}");
+
+    (void)state;
+    assert_ptr_equal(s->username, user);
+    assert_ptr_equal(s->password, password);
+    assert_ptr_equal(s->sentinel_username, user);
+    assert_ptr_equal(s->sentinel_password, sentinel);
+    assert_null(secret_value(s->password).p);
+    assert_int_equal(secret_put(password, STR("now")), 0);
+    assert_string_equal(secret_value(s->password).p, "now");
+    arena_reset(&the_arena);
+    secret_release(password);
+    password = named("{vault://env/password}");
+    assert_null(secret_value(password).p); /* it is another one */
+    secret_release(password);
+    secret_release(user);
+    secret_release(sentinel);
+}
+
+static void test_an_empty_password_is_none(void **state)
+{
+    struct redis_settings *s = READ("redis_host = site\n", "password=\0username=");
+
+    (void)state;
+    assert_null(s->username);
+    assert_null(s->password);
+    assert_null(s->sentinel_password);
 }
 
 static void test_a_timeout_of_its_own_goes_before_timeout(void **state)
@@ -170,6 +221,8 @@ int main(void)
         T(test_a_server_of_its_own_is_taken_by_itself),
         T(test_without_a_server_it_is_that_of_weir_conf),
         T(test_what_else_it_says_goes_before_weir_conf),
+        T(test_references_name_secrets),
+        T(test_an_empty_password_is_none),
         T(test_a_timeout_of_its_own_goes_before_timeout),
         T(test_no_timeout_is_without_bound),
         T(test_what_is_wrong_in_weir_conf_is_told),
