@@ -2,10 +2,15 @@
 -- the plan that follow from it. Loaded as a whole or not at all; every error is
 -- a line of text that says where.
 
+local conf = require "weir.conf"
+local credential = require "weir.cloud.credential"
 local declarative = require "weir.store.declarative"
 local loader = require "weir.loader"
 local plan = require "weir.plan"
+local references = require "weir.references"
 local router = require "weir.router"
+local vault = require "weir.vault"
+local vault_loader = require "weir.vault.loader"
 local weir = require "weir.ffi"
 
 local C, sv, str = weir.C, weir.sv, weir.str
@@ -29,27 +34,71 @@ local function declared(plugins)
 end
 
 
--- { plugins =, config =, router =, plan = } | nil, error text of one or more lines.
+-- The keys of weir.conf that name a secret: C uses it, this process keeps it.
+local SECRET_KEYS = { "pg_password", "redis_password", "redis_sentinel_password" }
+
+
+-- The vaults, and the secrets of weir.conf's own: nil, or error text of one or more lines.
+local function open_vaults(config, types)
+  local errors = vault.use(types, config.vaults, conf.vault_settings())
+
+  for _, key in ipairs(SECRET_KEYS) do
+    local text = conf.get(key)
+
+    if vault.is_reference(text) then
+      local _, err = vault.cell(text)
+
+      if err then
+        errors[#errors + 1] = key .. ": " .. err
+      end
+    end
+  end
+  return #errors > 0 and table.concat(errors, "\n") or nil
+end
+
+
+-- Binds a plugin's conf to the secrets that it refers to; why it cannot, or nil.
+function _M.bind(plugin_conf, plugin)
+  local _, err = references.bind(plugin.schema.root.by_name.config, plugin_conf, vault.cell)
+  local redis = plugin_conf.redis
+
+  if not err and type(redis) == "table" and redis.cloud_authentication then
+    credential.name_of(redis) -- looked up with the others, before the first request
+  end
+  return err
+end
+
+
+-- { plugins =, vaults = (their types), config =, router =, plan = } | nil, error text of one or
+-- more lines.
 function _M.load()
   local plugins, errors = loader.load_configured()
+  local types, vault_errors = vault_loader.load_configured()
 
+  for _, text in ipairs(vault_errors) do
+    errors[#errors + 1] = text
+  end
   if #errors > 0 then
     return nil, table.concat(errors, "\n")
   end
 
-  local config, err = declared(plugins)
+  local config, err = declared(plugins, types)
 
   if not config then
     return nil, err
   end
+  err = open_vaults(config, types)
+  if err then
+    return nil, err
+  end
 
-  local state = { plugins = plugins, config = config }
+  local state = { plugins = plugins, vaults = types, config = config }
 
   state.router, err = router.new(config.routes)
   if not state.router then
     return nil, err
   end
-  state.plan, err = plan.new(config, plugins)
+  state.plan, err = plan.new(config, plugins, _M.bind)
   if not state.plan then
     return nil, err
   end

@@ -3,6 +3,7 @@
 -- between Lua and C; they are made once for each set of windows and overwritten
 -- by each call, so results are read at once, before anything else may wait.
 
+local credential = require "weir.cloud.credential"
 local weir = require "weir.ffi"
 local wait = require "weir.wait"
 
@@ -61,20 +62,41 @@ function _M.windows(list, options)
 end
 
 
--- config.redis -> "name=value\0...". Nodes become "host:port,host:port".
+-- What C is told by name, not by value, where it is a secret: a new one needs no new store.
+local SECRETS = { username = true, password = true, sentinel_username = true,
+                  sentinel_password = true }
+
+
+local function text_of(value)
+  if type(value) ~= "table" then
+    return tostring(value)
+  end
+  local nodes = {}
+  for i, node in ipairs(value) do
+    nodes[i] = type(node) == "table"
+               and (node.host or node.ip) .. ":" .. (node.port or 6379) or tostring(node)
+  end
+  return concat(nodes, ",")
+end
+
+
+-- config.redis -> "name=value\0...". Nodes become "host:port,host:port", a secret its reference,
+-- cloud_authentication a password that renews itself.
 local function settings_of(redis)
-  local out = {}
+  local out, values = {}, {}
   for name, value in pairs(redis or {}) do
-    if type(value) == "table" then
-      local nodes = {}
-      for i, node in ipairs(value) do
-        nodes[i] = type(node) == "table"
-                   and (node.host or node.ip) .. ":" .. (node.port or 6379) or tostring(node)
-      end
-      value = concat(nodes, ",")
-    end
+    values[name] = value
+  end
+  for name, ref in pairs(values["$refs"] or {}) do
+    values[name] = SECRETS[name] and ref or redis[name]
+  end
+  if values.cloud_authentication then
+    values.password = credential.name_of(redis)
+  end
+  values["$refs"], values.cloud_authentication = nil, nil
+  for name, value in pairs(values) do
     if type(value) ~= "userdata" and type(value) ~= "cdata" then -- a null
-      out[#out + 1] = name .. "=" .. tostring(value) .. "\0"
+      out[#out + 1] = name .. "=" .. text_of(value) .. "\0"
     end
   end
   sort(out)

@@ -25,9 +25,14 @@ local function without_nulls(value)
   return out
 end
 
--- What the handlers of a configured plugin get.
-function _M.conf_of(entity)
+-- What the handlers of a configured plugin get. bind(conf, plugin), which may be nil, binds
+-- it to the secrets that it refers to and gives why it cannot, or nil. The conf | nil, err.
+function _M.conf_of(entity, plugin, bind)
   local conf = without_nulls(entity.config or {})
+  local err = bind and bind(conf, plugin)
+  if err then
+    return nil, ("the plugin %s (%s): %s"):format(entity.name, entity.id, err)
+  end
   conf.__plugin_id = entity.id
   conf.route_id = entity.route and entity.route.id
   conf.service_id = entity.service and entity.service.id
@@ -56,16 +61,22 @@ local function scope_key(route, service)
   return (route and route.id or GLOBAL) .. "/" .. (service and service.id or GLOBAL)
 end
 
--- name -> scope -> {conf, id}, of the plugins that are switched on.
-local function by_scope(entities)
+-- name -> scope -> {conf, id}, of the plugins that are switched on | nil, err.
+local function by_scope(entities, plugins, bind)
   local out = {}
   for _, entity in ipairs(entities) do
+    local plugin = plugins[entity.name]
     if entity.enabled ~= false then
+      if not plugin then
+        return nil, "plugin '" .. entity.name .. "' is configured but not loaded"
+      end
+      local conf, err = _M.conf_of(entity, plugin, bind)
+      if not conf then
+        return nil, err
+      end
       local scopes = out[entity.name] or {}
       out[entity.name] = scopes
-      scopes[scope_key(entity.route, entity.service)] = {
-        conf = _M.conf_of(entity), id = entity.id,
-      }
+      scopes[scope_key(entity.route, entity.service)] = { conf = conf, id = entity.id }
     end
   end
   return out
@@ -171,13 +182,12 @@ end
 -- loader. Fields: none (the lists of requests without a route), init_worker,
 -- configure. A list is {n, handlers, plugins, confs, names, ids}: run
 -- handlers[i](plugins[i], confs[i]); a missing conf or id is false.
-function _M.new(config, plugins)
+-- bind: as for conf_of.
+function _M.new(config, plugins, bind)
   local ordered = in_order(plugins)
-  local scopes = by_scope(config.plugins)
-  for name in pairs(scopes) do
-    if not plugins[name] then
-      return nil, "plugin '" .. name .. "' is configured but not loaded"
-    end
+  local scopes, err = by_scope(config.plugins, plugins, bind)
+  if not scopes then
+    return nil, err
   end
   local rewrite = make_rewrite(ordered, scopes)
   local self = setmetatable({

@@ -223,6 +223,21 @@ function _M.look_up(cell)
 end
 
 
+-- Sees to it that cells have values, because another look-up needs them: true | nil, err. Waits.
+-- fresh: looks them up anyway.
+function _M.need(needed, fresh)
+  for _, cell in ipairs(needed) do
+    if fresh or not has_value(cell) then
+      local _, err = _M.look_up(cell)
+      if not has_value(cell) then
+        return nil, cell.name .. ": " .. err
+      end
+    end
+  end
+  return true
+end
+
+
 -- For a worker's start: looks up all that is kept, at once, and waits for it, but not for ever.
 function _M.prepare()
   local deadline = C.weir_now() + PREPARE_S

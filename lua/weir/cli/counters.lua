@@ -6,6 +6,7 @@
 local config = require "weir.config"
 local counter = require "weir.counter"
 local plan = require "weir.plan"
+local secret = require "weir.secret"
 local timer = require "weir.timer"
 local weir = require "weir.ffi"
 
@@ -234,12 +235,17 @@ local function run(wanted, is_running)
   if not entity then
     return complain(err)
   end
-  local counters = state.plugins[entity.name].handler.counters
+  local plugin = state.plugins[entity.name]
+  local counters = plugin.handler.counters
   if type(counters) ~= "function" then
     return complain("the plugin " .. entity.name .. " does not count requests")
   end
-  local conf = plan.conf_of(entity)
-  local sets
+  local conf, sets
+  conf, err = plan.conf_of(entity, plugin, config.bind)
+  if not conf then
+    return complain(err)
+  end
+  secret.prepare()
   sets, err = counters(conf, wanted.identifier, wanted.by)
   if not sets then
     return complain(err)

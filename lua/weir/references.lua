@@ -1,0 +1,141 @@
+-- Configs whose fields refer to secrets. A record keeps the text of a reference
+-- under "$refs" and has no such field of its own: a metatable reads the value
+-- out of C at each access, so that it is the newest, and raises an error that says
+-- why when there is none. What reads a list or a map gets it filled likewise.
+
+local reference = require "weir.vault.reference"
+local secret = require "weir.secret"
+
+local error, pairs, tonumber, type = error, pairs, tonumber, type
+local is_reference = reference.is
+
+local _M = {}
+
+
+local function convert(node, value)
+  if node.type == "integer" or node.type == "number" then
+    return tonumber(value)
+  elseif node.type == "boolean" then
+    return value == "true" or value == "on"
+  end
+  return value
+end
+
+
+local function read(cell, node)
+  local value, why = secret.value(cell)
+  if not value then
+    error("no value for " .. cell.name .. ": " .. why, 0)
+  end
+  return convert(node, value)
+end
+
+
+-- The node of a container's members; they may refer where they or the container say so.
+local function member_node(node)
+  return node.elements or node.values
+end
+
+
+local bind_record, bind_members
+
+
+-- What stands below a field: found out whether it refers, and bound.
+local function bind_below(state, node, value)
+  if type(value) ~= "table" then
+    return
+  end
+  if node.type == "record" then
+    bind_record(state, node, value)
+  else
+    local below = member_node(node)
+    for _, item in pairs(below and value or {}) do
+      bind_below(state, below, item)
+    end
+  end
+end
+
+
+-- A list or map that holds references: a function that gives it filled, and the texts.
+function bind_members(state, node, list)
+  local below = member_node(node)
+  local refs, cells
+  for key, item in pairs(below and list or {}) do
+    if (below.referenceable or node.referenceable) and is_reference(item) then
+      refs, cells = refs or {}, cells or {}
+      refs[key], cells[key] = item, state:cell(item)
+    end
+  end
+  if not refs then
+    return bind_below(state, node, list)
+  end
+  return function()
+    for key, cell in pairs(cells) do
+      list[key] = read(cell, below)
+    end
+    return list
+  end, refs
+end
+
+
+local function bind_field(state, field, value)
+  if field.referenceable and is_reference(value) then
+    local cell = state:cell(value)
+    return function()
+      return read(cell, field)
+    end, value
+  elseif type(value) == "table" then
+    if field.type == "record" then
+      return bind_record(state, field, value)
+    end
+    return bind_members(state, field, value)
+  end
+end
+
+
+function bind_record(state, node, record)
+  local readers, refs = {}, {}
+  for _, field in ipairs(node.fields) do
+    local name = field.name
+    local reader, ref = bind_field(state, field, record[name])
+    if reader then
+      readers[name], refs[name] = reader, ref
+      record[name] = nil
+    end
+  end
+  if next(readers) then
+    record["$refs"] = refs
+    setmetatable(record, { __index = function(_, name)
+      local reader = readers[name]
+      return reader and reader()
+    end })
+  end
+end
+
+
+local function cell_of_state(self, text)
+  local cell, err = self.cell_of(text)
+  if not cell then
+    error({ refused = err }, 0)
+  end
+  self.cells[#self.cells + 1] = cell
+  return cell
+end
+
+
+-- Binds a config, in place, to the secrets that it refers to. node: its schema's record.
+-- cell_of(text) gives cells, as weir.vault's does. The cells, an array | nil, err.
+function _M.bind(node, config, cell_of)
+  local state = { cells = {}, cell_of = cell_of, cell = cell_of_state }
+  local ok, err = pcall(bind_record, state, node, config)
+  if not ok then
+    if type(err) == "table" and err.refused then
+      return nil, err.refused
+    end
+    error(err, 0)
+  end
+  return state.cells
+end
+
+
+return _M

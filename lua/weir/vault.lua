@@ -1,0 +1,255 @@
+-- The vaults of this process, and how a reference is looked up in one: its type's
+-- plugin gives the secret, the JSON member that the reference names is taken out
+-- of it here. Types come from the loader and are configured by weir.conf's
+-- vault_<type>_<field>; entities, known by their prefix, from weir.yml.
+
+local json = require "weir.json"
+local reference = require "weir.vault.reference"
+local references = require "weir.references"
+local secret = require "weir.secret"
+
+local null = json.null
+
+local _M = { is_reference = reference.is, parse = reference.parse }
+
+-- name or prefix -> { name =, type =, values = the config as it is written }
+local vaults = {}
+
+-- the vaults whose configs are being bound: one that comes up again needs itself
+local binding = {}
+
+
+-- ---- what vaults there are
+
+local function convert(node, text)
+  if node.type == "number" or node.type == "integer" then
+    return tonumber(text) or text
+  elseif node.type == "boolean" then
+    local truth = { on = true, ["true"] = true, off = false, ["false"] = false }
+    if truth[text] ~= nil then
+      return truth[text]
+    end
+  elseif node.type == "array" or node.type == "set" then
+    local items = {}
+    for item in tostring(text):gmatch("[^,%s][^,]*") do
+      items[#items + 1] = item:match("^(.-)%s*$")
+    end
+    return items
+  end
+  return text
+end
+
+
+local function config_node(type_)
+  return type_.schema.root.by_name.config
+end
+
+
+-- Fills in what values leave out, and checks them: config | nil, errors as the schema has them.
+local function complete(type_, values)
+  local copy = {}
+  for name, value in pairs(values) do
+    copy[name] = value
+  end
+  local entity, errors = type_.schema:accept({
+    name = type_.name, prefix = "of-weir-conf", config = copy,
+  })
+  if not entity then
+    return nil, type(errors.config) == "table" and errors.config or errors
+  end
+  return entity.config
+end
+
+
+-- The type that a setting such as "env_prefix" is of, and its field.
+local function find_type(types, name)
+  local found
+  for type_name in pairs(types) do
+    if name:sub(1, #type_name + 1) == type_name .. "_"
+      and (not found or #type_name > #found) then
+      found = type_name
+    end
+  end
+  return found, found and name:sub(#found + 2)
+end
+
+
+-- weir.conf's vault_* by type; errors gets a line for each that cannot be.
+local function by_type(types, settings, errors)
+  local out = {}
+  for _, setting in ipairs(settings) do
+    local name, field = find_type(types, setting.name)
+    local node = name and config_node(types[name]).by_name[field]
+    if node then
+      out[name] = out[name] or {}
+      out[name][field] = convert(node, setting.text)
+    else
+      errors[#errors + 1] = ("%s: vault_%s: %s"):format(setting.origin, setting.name, name
+        and ("the vault %s has no field %s"):format(name, field)
+        or "no vault that is enabled has a name that this begins with")
+    end
+  end
+  return out
+end
+
+
+-- Takes over the vaults: types as the loader gives them (name -> {name, strategy, schema}),
+-- entities of weir.yml, settings as weir.conf's vault_settings. An array of error texts.
+function _M.use(types, entities, settings)
+  local errors = {}
+  local values = by_type(types, settings or {}, errors)
+  vaults = {}
+  for name, type_ in pairs(types) do
+    vaults[name] = { name = name, type = type_, values = values[name] or {} }
+    local _, found = complete(type_, vaults[name].values)
+    -- what nobody uses need not be complete
+    if found and values[name] then
+      for _, item in ipairs(require("weir.schema").flatten_errors(found, "")) do
+        errors[#errors + 1] = ("weir.conf: vault_%s_%s: %s"):format(name,
+          tostring(item.path):gsub("^%.", ""), item.message)
+      end
+    end
+  end
+  for _, entity in ipairs(entities or {}) do
+    -- types win, as in Kong; the schema of vaults refuses such a prefix
+    vaults[entity.prefix] = vaults[entity.prefix]
+      or { name = entity.prefix, type = types[entity.name], values = entity.config or {} }
+  end
+  return errors
+end
+
+
+-- Whether a reference can be looked up at all: true | nil, err. prefixes: further names of
+-- vaults, as keys, such as those that a file under check is about to declare.
+function _M.check(text, prefixes)
+  local ref, err = reference.parse(text)
+  if not ref then
+    return nil, err
+  end
+  if not vaults[ref.name] and not (prefixes and prefixes[ref.name]) then
+    return nil, ("could not find vault (%s) [%s]"):format(ref.name, text)
+  end
+  return true
+end
+
+
+-- ---- looking up
+
+-- The config of a vault under the query of a reference; what the vault cannot use of it is ignored.
+local function config_of(vault, arguments)
+  local config, errors = complete(vault.type, vault.values)
+  if not config then
+    local item = require("weir.schema").flatten_errors(errors, "")[1]
+    return nil, ("the vault %s is not configured: %s: %s"):format(vault.name,
+      (tostring(item.path):gsub("^%.", "")), item.message)
+  end
+  local node = config_node(vault.type)
+  for name, text in pairs(arguments or {}) do
+    local field = node.by_name[name]
+    if field then
+      local before = config[name]
+      config[name] = convert(field, text)
+      if not complete(vault.type, config) then
+        config[name] = before
+      end
+    end
+  end
+  for name, value in pairs(config) do
+    if value == null then
+      config[name] = nil
+    end
+  end
+  return config
+end
+
+
+local function member(text, key)
+  local object = json.decode(text)
+  if type(object) ~= "table" or object[1] ~= nil then
+    return nil, "the secret is no JSON object, so it has no subfield " .. key
+  end
+  local value = object[key]
+  if value == nil then
+    return nil, ("subfield %s not found in JSON secret"):format(key)
+  end
+  if type(value) ~= "string" then
+    return nil, ("unexpected %s value in JSON secret for subfield %s"):format(
+      value == null and "null" or type(value), key)
+  end
+  return value
+end
+
+
+local function start_type(type_)
+  if not type_.started then
+    type_.started = true
+    if type_.strategy.init then
+      type_.strategy.init()
+    end
+  end
+end
+
+
+local function producer(ref, type_, config, needed)
+  return function(fresh)
+    local ok, err = secret.need(needed, fresh) -- by the vault's own config
+    if not ok then
+      return nil, err
+    end
+    start_type(type_)
+    local value, ttl_s
+    value, err, ttl_s = type_.strategy.get(config, ref.resource, ref.version)
+    if value ~= nil and ref.key then
+      value, err = member(value, ref.key)
+    end
+    return value, err, ttl_s
+  end
+end
+
+
+local function make(text, ref, vault)
+  local config, err = config_of(vault, ref.config)
+  if not config then
+    return nil, err
+  end
+  local needed
+  binding[vault] = true
+  needed, err = references.bind(config_node(vault.type), config, _M.cell)
+  binding[vault] = nil
+  if not needed then
+    return nil, err
+  end
+  local options = {
+    ttl = config.ttl, neg_ttl = config.neg_ttl, resurrect_ttl = config.resurrect_ttl,
+    min_ttl = config.min_ttl, max_ttl = config.max_ttl,
+  }
+  local watch = vault.type.strategy.watch
+  if watch then
+    options.watch = function(changed)
+      return watch(config, ref.resource, changed)
+    end
+  end
+  return secret.keep(text, producer(ref, vault.type, config, needed), options)
+end
+
+
+-- The cell (weir.secret) of a reference | nil, err. The same text gives the same cell.
+function _M.cell(text)
+  local found = secret.find(text)
+  if found then
+    return found
+  end
+  local ok, err = _M.check(text)
+  if not ok then
+    return nil, err
+  end
+  local ref = reference.parse(text)
+  local vault = vaults[ref.name]
+  if binding[vault] then
+    return nil, ("the vault %s needs a secret of its own [%s]"):format(ref.name, text)
+  end
+  return make(text, ref, vault)
+end
+
+
+return _M
