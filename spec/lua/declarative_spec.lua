@@ -157,7 +157,7 @@ services:
   end)
 
   it("takes empty files and the words that are not entities", function()
-    assert.same({ services = {}, routes = {}, plugins = {} },
+    assert.same({ vaults = {}, services = {}, routes = {}, plugins = {} },
       good("_transform: true\n_comment: x\n_ignore: [1]\nservices: []\n"))
     good("services: [{name: a, host: h, _comment: x, _ignore: [1]}]")
   end)

@@ -89,6 +89,14 @@ local function flatten(out, path, keys, errors)
   return out
 end
 
+-- The path of what keys lead to, as flatten() has it: "config.list[2]".
+function _M.path(prefix, keys)
+  for _, key in ipairs(keys) do
+    prefix = step(prefix, key)
+  end
+  return prefix
+end
+
 -- An array of {path, keys, message}; path starts with `prefix`, keys are those below it.
 function _M.flatten(errors, prefix)
   return flatten({}, prefix or "", {}, errors)

@@ -15,7 +15,9 @@ local is_null = types.is_null
 local schema = {}
 schema.__index = schema
 
-local _M = { errors_to_string = errors.to_string, flatten_errors = errors.flatten }
+local _M = {
+  errors_to_string = errors.to_string, flatten_errors = errors.flatten, path = errors.path,
+}
 
 local validate
 

@@ -2,24 +2,33 @@
 -- configuration: arrays of checked entities whose references are resolved.
 -- Entities may stand in flat lists or inside of what they belong to. Every
 -- mistake is reported, with the path of the key and its line; nothing is
--- taken from a file that has one.
+-- taken from a file that has one. References to secrets stay what they are.
 
 local defaults = require("weir.schema.defaults")
 local identity = require("weir.store.identity")
 local json = require("weir.json")
 local messages = require("weir.schema.messages")
 local plugin_entities = require("weir.entities.plugins")
+local references = require("weir.schema.references")
 local schema = require("weir.schema")
+local vault_cycles = require("weir.store.vault_cycles")
+local vault_entities = require("weir.entities.vaults")
 local yaml = require("weir.yaml")
 
 local null = json.null
 
 -- Parents before children: a child's id depends on theirs.
-local kinds = { "services", "routes", "plugins" }
+local kinds = { "vaults", "services", "routes", "plugins" }
 local singular = { services = "service", routes = "route", plugins = "plugin" }
+-- the field that a kind's entities are named by, if it is not `name`
+local name_fields = { plugins = "instance_name", vaults = "prefix" }
 -- what may be nested in what, and what may refer to what
-local children = { services = { "routes", "plugins" }, routes = { "plugins" }, plugins = {} }
-local parents = { services = {}, routes = { "services" }, plugins = { "services", "routes" } }
+local children = {
+  vaults = {}, services = { "routes", "plugins" }, routes = { "plugins" }, plugins = {},
+}
+local parents = {
+  vaults = {}, services = {}, routes = { "services" }, plugins = { "services", "routes" },
+}
 
 local entity_schemas = {
   services = assert(schema.new(require("weir.entities.services"))),
@@ -99,7 +108,7 @@ function reader:add(kind, holder, index, path, scope)
   end
   record.value._comment, record.value._ignore = nil, nil
   if kind == "plugins" then
-    self.plugins:translate(record.value)
+    self.checkers.plugins:translate(record.value)
   end
   local below = setmetatable({ [kind] = record }, { __index = scope })
   for _, child in ipairs(children[kind]) do
@@ -146,7 +155,7 @@ end
 
 function reader:register(record)
   local kind, value = record.kind, record.value
-  local name_field = kind == "plugins" and "instance_name" or "name"
+  local name_field = name_fields[kind] or "name"
   local name = value[name_field]
   local fresh = true
   if type(name) == "string" then
@@ -247,22 +256,50 @@ local function drop_nulls(value)
   end
 end
 
+-- Where what keys lead to stands in the file, as far as it stands there: the table and the key; the
+-- last table on the way, and how many keys lead to it.
+function reader:locate(record, keys)
+  local holder, key = record.holder, record.index
+  local value, last, depth = record.raw, record.raw, 0
+  for i, step in ipairs(keys) do
+    if type(value) ~= "table" then
+      break
+    end
+    last, depth = value, i - 1
+    local lines = self.lines[value]
+    if lines and lines[step] then
+      holder, key = value, step
+    end
+    value = value[step]
+  end
+  return holder, key, last, depth
+end
+
 function reader:report(record, found)
   for _, item in ipairs(schema.flatten_errors(found, record.path)) do
-    local holder, key = record.holder, record.index
-    local value = record.raw
-    for _, step in ipairs(item.keys) do
-      if type(value) ~= "table" then
-        break
-      end
-      local lines = self.lines[value]
-      if lines and lines[step] then
-        holder, key = value, step
-      end
-      value = value[step]
-    end
-    self:fail(item.path, item.message, holder, key)
+    self:fail(item.path, item.message, self:locate(record, item.keys))
   end
+end
+
+-- The key of a text in a table; nil where it is not.
+local function key_of(holder, text)
+  for key, value in pairs(holder) do
+    if value == text then
+      return key
+    end
+  end
+end
+
+-- A reference that is wrong. It is reported where it was written, be it under an older name.
+function reader:report_reference(record, text, keys, message)
+  local holder, key, last, depth = self:locate(record, keys)
+  local written = last[keys[depth + 1]] == nil and key_of(last, text)
+  if written then
+    holder, key = last, written
+    keys = { unpack(keys, 1, depth) }
+    keys[depth + 1] = written
+  end
+  self:fail(schema.path(record.path, keys), message, holder, key)
 end
 
 function reader:check(record)
@@ -275,8 +312,8 @@ function reader:check(record)
   for kind, parent in pairs(record.refs) do
     value[singular[kind]] = { id = parent.id }
   end
-  local checker = entity_schemas[record.kind] or self.plugins
-  local accepted, found = checker:accept(value)
+  local accepted, found = self.checkers[record.kind]:accept(value)
+  record.is_good = accepted ~= nil
   if not accepted then
     self:report(record, found)
     return
@@ -303,6 +340,45 @@ function reader:check_protocols(record)
   if value.route and not share_a_protocol(value.protocols, value.route.protocols) then
     self:fail(record.path .. ".protocols", "must match the associated route's protocols",
       record.raw, "protocols")
+  end
+end
+
+-- ---- references to secrets
+
+-- Whether each vault is good; what refers to one that is not would only repeat the complaint.
+function reader:vaults_are_good()
+  for _, record in ipairs(self.records.vaults) do
+    if not record.is_good then
+      return false
+    end
+  end
+  return true
+end
+
+function reader:root_of(record)
+  local checker = self.checkers[record.kind]
+  return (checker.schema_of and checker:schema_of(record.value) or checker).root
+end
+
+-- Asks check(text, vaults) about each reference; vaults: prefix -> entity.
+function reader:check_references(check)
+  local vaults, cycles = {}, vault_cycles.new()
+  for _, record in ipairs(self.records.vaults) do
+    vaults[record.value.prefix] = record.value
+  end
+  for _, kind in ipairs(kinds) do
+    for _, record in ipairs(self.records[kind]) do
+      references.each(record.is_good and self:root_of(record) or {}, record.value,
+        function(text, keys)
+          local ok, err = check(text, vaults)
+          if ok and kind == "vaults" then
+            ok, err = cycles:add(record.value.prefix, text)
+          end
+          if not ok then
+            self:report_reference(record, text, keys, err)
+          end
+        end)
+    end
   end
 end
 
@@ -340,7 +416,7 @@ local function in_file_order(errors)
   return errors
 end
 
-function reader:run(root)
+function reader:run(root, check_reference)
   if type(root) ~= "table" or root[1] ~= nil then
     self:fail("", "expected a map with _format_version and lists of entities")
     return
@@ -362,6 +438,9 @@ function reader:run(root)
       self:check(record)
     end
   end
+  if check_reference and self:vaults_are_good() then
+    self:check_references(check_reference)
+  end
   if #self.errors == 0 then
     for _, record in ipairs(self.records.plugins) do
       self:check_protocols(record)
@@ -369,22 +448,36 @@ function reader:run(root)
   end
 end
 
--- The configuration {services=, routes=, plugins=} that the text declares, or
+local function by_kind()
+  local out = {}
+  for _, kind in ipairs(kinds) do
+    out[kind] = {}
+  end
+  return out
+end
+
+-- The configuration {vaults=, services=, routes=, plugins=} that the text declares, or
 -- nil and an array of {path, message, line}. subschemas: plugin name -> its
--- schema (entities.plugins.subschema). path decides between YAML and JSON.
-function _M.parse(text, subschemas, path)
+-- schema (entities.plugins.subschema). path decides between YAML and JSON. options may hold
+--   vaults           type of vault -> its schema (entities.vaults.subschema)
+--   check_reference  function(text, vaults) -> true | nil, err, asked about each reference to a
+--                    secret; vaults: prefix -> entity, of those that the text declares
+function _M.parse(text, subschemas, path, options)
+  options = options or {}
   local root, err, line, lines = decode(text, path)
   if root == nil then
     return nil, { { path = "", message = err, line = line } }
   end
   local self = setmetatable({
     lines = lines, errors = {}, scopes = {}, now = os.time(),
-    records = { services = {}, routes = {}, plugins = {} },
-    by_id = { services = {}, routes = {}, plugins = {} },
-    by_name = { services = {}, routes = {}, plugins = {} },
-    plugins = plugin_entities.new(subschemas),
+    records = by_kind(), by_id = by_kind(), by_name = by_kind(),
+    checkers = {
+      vaults = vault_entities.new(options.vaults or {}),
+      services = entity_schemas.services, routes = entity_schemas.routes,
+      plugins = plugin_entities.new(subschemas),
+    },
   }, reader)
-  self:run(root)
+  self:run(root, options.check_reference)
   if #self.errors > 0 then
     return nil, in_file_order(self.errors)
   end

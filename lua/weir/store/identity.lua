@@ -9,7 +9,7 @@ local uuid = require("weir.uuid")
 local NAMESPACE = "fd02801f-0957-4a15-a55a-c8d9606f30b5"
 
 local namespaces = {}
-for _, kind in ipairs({ "services", "routes", "plugins" }) do
+for _, kind in ipairs({ "vaults", "services", "routes", "plugins" }) do
   namespaces[kind] = uuid.v5(NAMESPACE, kind)
 end
 
@@ -37,7 +37,7 @@ local function id_of(parent)
   return parent and parent.id or ""
 end
 
--- The name, or, where there is none, what the entity holds.
+-- The name (of a vault: its prefix), or, where there is none, what the entity holds.
 local function natural_key(record)
   local value, refs = record.value, record.refs
   if record.kind == "plugins" then
@@ -45,8 +45,9 @@ local function natural_key(record)
     return table.concat({ tostring(value.name), id_of(refs.services), id_of(refs.routes),
       instance }, ":")
   end
-  if type(value.name) == "string" then
-    return value.name
+  local name = value[record.kind == "vaults" and "prefix" or "name"]
+  if type(name) == "string" then
+    return name
   end
   return id_of(refs.services) .. _M.canonical(value)
 end
