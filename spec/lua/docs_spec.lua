@@ -5,6 +5,8 @@ require("native")
 
 local declarative = require("weir.store.declarative")
 local loader = require("weir.loader")
+local reference = require("weir.vault.reference")
+local vault_loader = require("weir.vault.loader")
 
 local function read(path)
   local file = assert(io.open(path))
@@ -15,19 +17,26 @@ end
 
 describe("the documents", function()
   local subschemas = loader.subschemas((loader.load({ "plugins" }, { "all" })))
+  local options = {
+    vaults = loader.subschemas((vault_loader.load({ "plugins" }, { "all" }))),
+    check_reference = function(text, prefixes)
+      local ref = assert(reference.parse(text))
+      return prefixes[ref.name] ~= nil, text
+    end,
+  }
 
   it("give examples of weir.yml that are good", function()
     local seen = 0
     for _, path in ipairs({ "doc/declarative.md", "plugins/rate-limiting/README.md",
                             "plugins/rate-limiting-advanced/README.md" }) do
       for text in read(path):gmatch("\n```yaml\n(.-)\n```\n") do
-        local config, errors = declarative.parse(text, subschemas, path)
+        local config, errors = declarative.parse(text, subschemas, path, options)
         assert(config, errors and declarative.errors_to_string(errors, path))
         seen = seen + 1
       end
     end
     assert(declarative.parse(read("etc/weir.yml"), subschemas))
-    assert.equal(4, seen)
+    assert.equal(5, seen)
   end)
 
   it("know the fields of services and routes", function()
