@@ -69,7 +69,8 @@ describe("the redis record", function()
       cluster_nodes = "length must be at least 1",
       keepalive_pool_size = "value should be between 1 and 2147483646",
       keepalive_backlog = "value should be between 0 and 2147483646",
-      redis_proxy_type = "expected one of: envoy_v1.31", cloud_authentication = "unknown field",
+      redis_proxy_type = "expected one of: envoy_v1.31",
+      cloud_authentication = { auth_provider = "required field missing" },
       ["@entity"] = errors["@entity"],
     }, errors)
   end)
@@ -160,5 +161,111 @@ describe("Kong's name for the record", function()
     } }))
     assert.same({ redis = { host = "a", port = 6379, timeout = 2000, database = 0, ssl = false,
                             ssl_verify = false } }, s:accept({ redis = { host = "a" } }))
+  end)
+end)
+
+describe("a cloud's login", function()
+  local ref = "{vault://env/cloud}"
+
+  local function cloud_errors(cloud, record)
+    record = record or { host = "a", username = "u" }
+    record.cloud_authentication = cloud
+    local value, errors = accept({ redis = record })
+    return not value and (errors.redis.cloud_authentication or errors.redis) or nil
+  end
+
+  it("is not there by itself", function()
+    assert.is_nil(accept({ redis = { host = "a" } }).redis.cloud_authentication)
+    local complete = assert(schema.new({ name = "t", fields = {
+      { redis = redis.complete_record },
+    } }, { complete_records = true }))
+    assert.is_nil(complete:accept({}).redis.cloud_authentication)
+  end)
+
+  it("takes all that Kong's takes, and fills in what it may", function()
+    local cloud = {
+      auth_provider = "aws", aws_cache_name = "c", aws_is_serverless = false, aws_region = "r",
+      aws_access_key_id = "i", aws_secret_access_key = "s", aws_assume_role_arn = "arn:x",
+      aws_role_session_name = "n", azure_client_id = "i", azure_client_secret = "s",
+      azure_tenant_id = "t",
+      gcp_service_account_json = '{"client_email": "a@b", "private_key": "k"}',
+    }
+    local given = {}
+    for name, value in pairs(cloud) do
+      given[name] = value
+    end
+    assert.same(cloud, accept({ redis = {
+      host = "a", username = "u", cloud_authentication = given,
+    } }).redis.cloud_authentication)
+    assert.is_true(accept({ redis = { host = "a", cloud_authentication = {
+      auth_provider = "gcp" } } }).redis.cloud_authentication.aws_is_serverless)
+  end)
+
+  it("says whose it is", function()
+    assert.same({ auth_provider = "required field missing" }, cloud_errors({}))
+    assert.same({ auth_provider = "expected one of: aws, azure, gcp" },
+      cloud_errors({ auth_provider = "ibm" }))
+    assert.is_nil(cloud_errors({ auth_provider = "azure" }))
+    assert.is_nil(cloud_errors({ auth_provider = "gcp" }, { host = "a" }))
+  end)
+
+  it("of AWS names the cache and its region, and both parts of a key", function()
+    local errors = cloud_errors({ auth_provider = "aws" })
+    assert.same({ "required field missing", "required field missing" },
+      { errors.aws_cache_name, errors.aws_region })
+    assert.is_nil(cloud_errors({ auth_provider = "aws", aws_cache_name = ref, aws_region = ref }))
+    local message = "all or none of these fields must be set: 'aws_access_key_id', "
+      .. "'aws_secret_access_key'"
+    assert.same({ ["@entity"] = { message } }, cloud_errors({
+      auth_provider = "aws", aws_cache_name = "c", aws_region = "r", aws_access_key_id = "k" }))
+    assert.is_nil(cloud_errors({ auth_provider = "aws", aws_cache_name = "c", aws_region = "r",
+      aws_access_key_id = "k", aws_secret_access_key = ref }))
+  end)
+
+  it("of AWS and Azure needs a user", function()
+    for _, cloud in ipairs({
+      { auth_provider = "aws", aws_cache_name = "c", aws_region = "r" },
+      { auth_provider = "azure" },
+    }) do
+      local errors = cloud_errors(cloud, { host = "a" })
+      assert.matches("needs the name of its user", errors.username, 1, true)
+      assert.is_nil(cloud_errors(cloud, { host = "a", username = ref }))
+    end
+  end)
+
+  it("goes with no password", function()
+    local message = "only one or none of these fields must be set: 'password', "
+      .. "'cloud_authentication'"
+    for _, password in ipairs({ "p", ref }) do
+      assert.same({ ["@entity"] = { message } },
+        cloud_errors({ auth_provider = "gcp" }, { host = "a", password = password }))
+    end
+    assert.is_nil(cloud_errors({ auth_provider = "gcp" }, { host = "a", password = "" }))
+  end)
+
+  it("of Google may be a key, which no message shows", function()
+    for _, text in ipairs({ "s3cret", "[]", "{}", '{"client_email": "s3cret"}' }) do
+      assert.same({ gcp_service_account_json = "must be the JSON text of a service account's key, "
+        .. "with client_email and private_key" },
+        cloud_errors({ auth_provider = "gcp", gcp_service_account_json = text }))
+    end
+    assert.is_nil(cloud_errors({ auth_provider = "gcp", gcp_service_account_json = ref }))
+  end)
+
+  it("has no flat name", function()
+    local _, errors = accept({ redis_cloud_authentication = { auth_provider = "gcp" } })
+    assert.same({ redis_cloud_authentication = "unknown field" }, errors)
+  end)
+end)
+
+describe("references in the redis record", function()
+  it("stand where Kong's do, and in the old names", function()
+    local ref, record, flat = "{vault://env/x}", {}, {}
+    for _, name in ipairs({ "host", "port", "username", "password", "server_name",
+      "sentinel_username", "sentinel_password" }) do
+      record[name], flat["redis_" .. name] = ref, ref
+    end
+    assert.same(record, accept(flat).redis)
+    assert.same(record, accept({ redis = record }).redis)
   end)
 end)

@@ -1,9 +1,10 @@
 -- The record that says where a plugin's Redis is, one description for all plugins:
--- Kong's shared record and that of its larger plugins in one, without the tokens of
--- clouds. No field has a default here: what is missing is filled in where the
+-- Kong's shared record and that of its larger plugins in one. No field has a default
+-- here (but in cloud_authentication): what is missing is filled in where the
 -- store is opened, from weir.conf's redis_* if the record names no server of its
 -- own. Beside it the flat redis_* names of older configs.
 
+local json = require("weir.json")
 local net = require("weir.schema.net")
 local site = require("weir.schema.site")
 local typedefs = require("weir.schema.typedefs")
@@ -77,6 +78,63 @@ end
 
 local secret = { type = "string", len_min = 0, referenceable = true, encrypted = true }
 
+-- ---- what a cloud wants instead of a password
+
+local function text(description)
+  return { type = "string", referenceable = true, description = description }
+end
+
+local function secret_text(description)
+  return { type = "string", referenceable = true, encrypted = true, description = description }
+end
+
+local function check_service_account(value)
+  local account = json.decode(value)
+  if type(account) == "table" and type(account.client_email) == "string"
+    and type(account.private_key) == "string" then
+    return true
+  end
+  return nil, "must be the JSON text of a service account's key, with client_email and private_key"
+end
+
+local function required_by(provider, field)
+  return { conditional = {
+    if_field = "auth_provider", if_match = { eq = provider },
+    then_field = field, then_match = { required = true },
+  } }
+end
+
+local cloud_authentication = {
+  type = "record", required = false,
+  description = "A cloud's login, instead of a password.",
+  fields = {
+    { auth_provider = { type = "string", required = true, one_of = { "aws", "azure", "gcp" },
+      description = "Whose cloud it is." } },
+    { aws_cache_name = text("The name of the ElastiCache.") },
+    { aws_is_serverless = { type = "boolean", default = true,
+      description = "Whether the ElastiCache is a serverless one." } },
+    { aws_region = text("The region of the ElastiCache.") },
+    { aws_access_key_id = secret_text("The access key; without one, that of the environment, "
+      .. "a web identity, the container or the machine.") },
+    { aws_secret_access_key = secret_text("The secret that goes with aws_access_key_id.") },
+    { aws_assume_role_arn = text("A role that is assumed first.") },
+    { aws_role_session_name = text("How the session of that role is called.") },
+    { azure_client_id = text("The id of the client, or of a managed identity.") },
+    { azure_client_secret = secret_text("The client's secret; without one, a workload identity "
+      .. "or the machine's managed identity.") },
+    { azure_tenant_id = text("The id of the tenant.") },
+    { gcp_service_account_json = { type = "string", referenceable = true, encrypted = true,
+      custom_validator = check_service_account,
+      description = "The JSON key of a service account; without one, that of the environment or "
+        .. "the machine." } },
+  },
+  entity_checks = {
+    required_by("aws", "aws_cache_name"),
+    required_by("aws", "aws_region"),
+    { mutually_required = { "aws_access_key_id", "aws_secret_access_key" } },
+  },
+}
+
 -- The fields, in the order that they are listed. The first nine have flat names in Kong, too.
 local fields = {
   { "host", { type = "string", custom_validator = check_host, referenceable = true,
@@ -119,14 +177,31 @@ local fields = {
     description = "Whether it is a proxy of several: each call then is about one client." } },
   { "redis_proxy_type", { type = "string", one_of = { "envoy_v1.31" },
     description = "Which proxy it is; without effect." } },
+  { "cloud_authentication", cloud_authentication },
 }
 
 -- What the fields of Kong's small record are without a word of the config.
 local kong_defaults = { port = 6379, timeout = 2000, database = 0, ssl = false, ssl_verify = false }
 
+-- The other way round, for those who read the older form.
+local function to_addresses(field, name)
+  return function(redis)
+    local nodes_of = redis[field]
+    if type(nodes_of) ~= "table" then
+      return nil
+    end
+    local list = setmetatable({}, json.array_mt)
+    for i, node in ipairs(nodes_of) do
+      list[i] = node[name] .. ":" .. node.port
+    end
+    return list
+  end
+end
+
 local function address_list(name, field, host_name)
   return { [name] = {
     type = "array", elements = { type = "string" }, func = from_addresses(field, host_name),
+    translate_backwards_with = to_addresses(field, host_name),
   } }
 end
 
@@ -145,6 +220,12 @@ local function record(defaults)
     entity_checks = {
       { mutually_required = { "sentinel_master", "sentinel_role", "sentinel_nodes" } },
       { mutually_exclusive = { "sentinel_master", "cluster_nodes" } },
+      { mutually_exclusive = { "password", "cloud_authentication" } },
+      { conditional = {
+        if_field = "cloud_authentication.auth_provider", if_match = { one_of = { "aws", "azure" } },
+        then_field = "username", then_match = { required = true },
+        then_err = "required field missing: the cloud's login needs the name of its user",
+      } },
     },
     description = "The Redis server; without one it is that of weir.conf's redis_*.",
   }
@@ -155,6 +236,9 @@ _M.record = record({})
 
 -- The same as Kong's shared record is: complete without weir.conf.
 _M.complete_record = record(kong_defaults)
+
+-- What has no flat name: lists, and the record that came after them.
+local no_alias = { array = true, record = true }
 
 local function alias(plugin, name, attrs)
   return { ["redis_" .. name] = {
@@ -172,7 +256,7 @@ function _M.aliases(plugin)
   local out = {}
   for _, field in ipairs(fields) do
     local name = field[1]
-    if field[2].type ~= "array" then
+    if not no_alias[field[2].type] then
       out[#out + 1] = alias(plugin, name, field[2])
     end
   end
