@@ -15,7 +15,7 @@ local _M = { is_reference = reference.is, parse = reference.parse }
 -- name or prefix -> { name =, type =, values = the config as it is written }
 local vaults = {}
 
--- the vaults whose configs are being bound: one that comes up again needs itself
+-- the references whose vaults' configs are being bound: one that comes up again needs itself
 local binding = {}
 
 
@@ -213,9 +213,9 @@ local function make(text, ref, vault)
     return nil, err
   end
   local needed
-  binding[vault] = true
+  binding[text] = true
   needed, err = references.bind(config_node(vault.type), config, _M.cell)
-  binding[vault] = nil
+  binding[text] = nil
   if not needed then
     return nil, err
   end
@@ -245,8 +245,8 @@ function _M.cell(text)
   end
   local ref = reference.parse(text)
   local vault = vaults[ref.name]
-  if binding[vault] then
-    return nil, ("the vault %s needs a secret of its own [%s]"):format(ref.name, text)
+  if binding[text] then
+    return nil, ("the vault %s needs this secret to look it up [%s]"):format(ref.name, text)
   end
   return make(text, ref, vault)
 end

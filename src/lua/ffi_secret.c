@@ -48,12 +48,6 @@ static int number_of(struct secret *s)
     return the_secrets.count++;
 }
 
-int weir_secret_open(const char *name, size_t n)
-{
-    must(secret_is_name(str_of(name, n)));
-    return number_of(secret_from_text(str_of(name, n)));
-}
-
 int weir_secret_get(int number, weir_str *out)
 {
     const struct secret *s = secret_of(number);
@@ -136,19 +130,25 @@ static void ask(void *arg, struct secret *s)
     loop_defer(the_vm->args.loop, &the_secrets.asking, on_asking);
 }
 
-void secrets_open(void)
-{
-    if (the_vm->args.loop)
-        secret_set_keeper(ask, NULL);
-}
-
-void secrets_close(void)
+static void let_go(void)
 {
     secret_set_keeper(NULL, NULL);
     if (the_vm->args.loop)
         loop_undefer(the_vm->args.loop, &the_secrets.asking);
     while (the_secrets.count > 0)
         secret_release(the_secrets.all[--the_secrets.count]);
+}
+
+/* From the first one on the Lua half is the keeper. */
+int weir_secret_open(const char *name, size_t n)
+{
+    must(secret_is_name(str_of(name, n)));
+    if (the_secrets.count == 0) {
+        if (the_vm->args.loop)
+            secret_set_keeper(ask, NULL);
+        vm_at_end(let_go);
+    }
+    return number_of(secret_from_text(str_of(name, n)));
 }
 
 void weir_secrets_ready(void)

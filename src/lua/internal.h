@@ -15,6 +15,8 @@
 #include "lua/weir_ffi.h"
 #pragma GCC visibility pop
 
+#define VM_ENDS_MAX 8
+
 struct vm {
     lua_State *L;
     struct vm_args args;
@@ -22,6 +24,8 @@ struct vm {
     void (*on_request_failed)(struct req *req);
     int ref_request, ref_timer, ref_load, ref_start, ref_check, ref_command, ref_task, ref_look_up;
     bool is_ready; /* requests may come */
+    void (*ends[VM_ENDS_MAX])(void);
+    unsigned end_count;
 };
 
 /* The one state of this process; NULL before vm_open. */
@@ -33,9 +37,8 @@ extern struct vm *the_vm;
  */
 void push_is_last_call(lua_State *L);
 
-/* The Lua half keeps the secrets of this process, from now on and until then. */
-void secrets_open(void);
-void secrets_close(void);
+/* Runs fn when the state has been closed. At most VM_ENDS_MAX in all. */
+void vm_at_end(void (*fn)(void));
 
 struct snapshot;
 

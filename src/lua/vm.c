@@ -183,7 +183,6 @@ static int open_state(struct vm **out, const struct vm_args *args, struct err *e
         return err_set(e, ERR_LUA, "cannot open a Lua state: out of memory");
     }
     the_vm = vm;
-    secrets_open();
     luaL_openlibs(vm->L);
     if (jit && strcmp(jit, "off") == 0)
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
@@ -216,10 +215,17 @@ int vm_open(struct vm **out, const struct vm_args *args, struct err *e)
 void vm_close(struct vm *vm)
 {
     lua_close(vm->L);
-    secrets_close();
+    while (vm->end_count > 0)
+        vm->ends[--vm->end_count]();
     source_use(NULL);
     the_vm = NULL;
     free(vm);
+}
+
+void vm_at_end(void (*fn)(void))
+{
+    must(the_vm->end_count < VM_ENDS_MAX);
+    the_vm->ends[the_vm->end_count++] = fn;
 }
 
 void vm_start(struct vm *vm)

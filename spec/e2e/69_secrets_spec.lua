@@ -1,0 +1,255 @@
+-- Secrets in configs, by a vault that the spec brings along: looked up before the
+-- first request and again in the background, never turning empty, each failure
+-- said once; what a plugin sees of them.
+package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
+local env = require "lib.env"
+local fcgi = require "lib.fcgi"
+local net = require "lib.net"
+local weir = require "lib.weir"
+
+-- Does what its file says: a line of Lua, with value and ttl to be set. Each call leaves a mark.
+local VAULT = [[
+local timer = require "weir.timer"
+
+local function append(path, text)
+  local file = assert(io.open(path, "a"))
+  file:write(text, "\n")
+  file:close()
+end
+
+return {
+  VERSION = "1.0.0",
+  get = function(conf, resource, version)
+    append(conf.dir .. "/tmp/calls", resource)
+    local file = assert(io.open(conf.dir .. "/tmp/" .. resource))
+    local chunk = assert(loadstring(file:read("*a")))
+    file:close()
+    setfenv(chunk, setmetatable({ conf = conf, version = version, sleep = timer.sleep },
+                                { __index = _G }))
+    return chunk()
+  end,
+}
+]]
+
+local SCHEMA = [[
+return { name = "book", fields = require("weir.schema.vault").fields({
+  { dir = { type = "string", required = true } },
+  { word = { type = "string", referenceable = true } },
+}) }
+]]
+
+local TELLER = [[
+local teller = { PRIORITY = 1, VERSION = "1.0.0" }
+
+function teller:access(conf)
+  local word = kong.request.get_query_arg("field")
+  local value = word and conf.deep[word] or conf.word
+  if type(value) == "table" then
+    value = table.concat(value, ",")
+  end
+  return kong.response.exit(200, type(value) .. ":" .. tostring(value))
+end
+
+return teller
+]]
+
+local FIELDS = [[
+  { word = { type = "string", referenceable = true } },
+  { deep = { type = "record", fields = {
+    { number = { type = "integer", referenceable = true } },
+    { list = { type = "array", elements = { type = "string", referenceable = true } } },
+    { plain = { type = "string" } },
+  } } },
+]]
+
+local YML = [[
+_format_version: "3.0"
+services:
+  - name: service
+    url: http://127.0.0.1:9
+    routes: [ { name: all, paths: [ / ] } ]
+    plugins: [ { name: teller, config: CONFIG } ]
+]]
+
+describe("a secret", function()
+  local e, w
+
+  local function write(name, text)
+    e:write("tmp/" .. name .. ".new", text)
+    assert(os.rename(e:path("tmp/" .. name .. ".new"), e:path("tmp/" .. name)))
+  end
+
+  local function calls(name)
+    local _, n = ("\n" .. (e:read("tmp/calls") or "")):gsub("\n" .. name .. "%f[\n]", "")
+    return n
+  end
+
+  local function start(config, more)
+    e:write("plugins/vaults/book/init.lua", VAULT)
+    e:write("plugins/vaults/book/schema.lua", SCHEMA)
+    weir.write_plugin(e, "teller", TELLER, FIELDS)
+    local conf = { plugin_dir = weir.plugin_dir(e), workers = 1,
+                   vault_book_dir = e.dir }
+    for key, value in pairs(more or {}) do
+      conf[key] = value
+    end
+    w = weir.new(e, { yml = (YML:gsub("CONFIG", function() return config end)), conf = conf })
+    w:start()
+  end
+
+  local function ask(field)
+    return assert(fcgi.once(w.unix, {
+      params = { REQUEST_URI = "/" .. (field and "?field=" .. field or "") },
+    }))
+  end
+
+  local function until_body(body, seconds)
+    local last
+    return assert(net.wait_until(seconds or 5, function()
+      last = ask().body
+      return last == body
+    end), "it stays " .. tostring(last))
+  end
+
+  before_each(function()
+    e = env.new()
+    os.execute("chmod 777 " .. e:path("tmp"))
+  end)
+
+  after_each(function()
+    e:check()
+    if w then
+      w:stop()
+    end
+    e:destroy()
+    w = nil
+  end)
+
+  it("is there for the first request, however its vault dawdles", function()
+    write("a", "sleep(0.7) return 'first'")
+    start("{ word: '{vault://book/a}' }")
+    assert.equal("string:first", ask().body)
+    assert.equal(1, calls("a"))
+  end)
+
+  it("changes within its ttl, without a reload", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a?ttl=1}' }")
+    assert.equal("string:one", ask().body)
+    write("a", "return 'two'")
+    until_body("string:two", 2)
+  end)
+
+  it("changes within the lease that the vault gives", function()
+    write("a", "return 'one', nil, 1")
+    start("{ word: '{vault://book/a}' }")
+    write("a", "return 'two', nil, 1")
+    until_body("string:two", 2)
+  end)
+
+  it("is not looked up again where nothing says when", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a}' }")
+    net.sleep(1)
+    ask()
+    assert.equal(1, calls("a"))
+  end)
+
+  it("keeps its last value while its vault fails, and says so once", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a?ttl=1&neg_ttl=0.2}' }")
+    for _, text in ipairs({ "return nil, 'the vault is shut'", "error('oh')", "return ''",
+                            "return 7", "return", "return ('x'):rep(2^20 + 1)" }) do
+      write("a", text)
+      local before = calls("a")
+      assert(net.wait_until(5, function() return calls("a") >= before + 3 end))
+      assert.equal("string:one", ask().body)
+    end
+    w:expect_log("the vault is shut; the last value stays", 1)
+    write("a", "return 'two'")
+    until_body("string:two", 3)
+    assert.equal(1, w:log_count("neg_ttl=0.2}: found"))
+  end)
+
+  it("outlives its ttl by resurrect_ttl and no longer", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a?ttl=1&neg_ttl=0.2&resurrect_ttl=1}' }")
+    write("a", "return nil, 'gone'")
+    assert.equal("string:one", ask().body)
+    assert(net.wait_until(6, function() return ask().status == 500 end))
+    w:expect_log("gone; the last value stays", 1)
+    w:expect_log("gone; it is not used any longer", 1)
+    w:expect_log("no value for {vault://book/a", "some")
+    write("a", "return 'two'")
+    assert(net.wait_until(5, function() return ask().body == "string:two" end))
+  end)
+
+  it("that cannot be had fails the requests that need it, not the start", function()
+    write("a", "return nil, 'there is no a'")
+    start("{ word: '{vault://book/a?neg_ttl=0.2}', deep: { plain: x } }")
+    assert.equal(500, ask().status)
+    assert.equal("string:x", ask("plain").body)
+    w:expect_log("there is no a; it has no value", 1)
+    w:expect_log("teller.*no value for {vault://book/a%?neg_ttl=0.2}: there is no a", "some")
+    write("a", "return 'here'")
+    until_body("string:here")
+  end)
+
+  it("that is asked of a vault which hangs does not keep weir from serving", function()
+    write("a", "sleep(7) return 'late'")
+    start("{ word: '{vault://book/a}', deep: { plain: x } }")
+    assert.equal("string:x", ask("plain").body)
+    w:expect_log("not found within 5 s", 1)
+    until_body("string:late", 10)
+    w:expect_log("no value for {vault://book/a}: it was not looked up yet", "some")
+  end)
+
+  it("may be a number, or stand in lists", function()
+    write("a", "return '42'")
+    write("b", "return 'bee', nil, 1")
+    start("{ deep: { number: '{vault://book/a}', list: [ x, '{vault://book/b}' ] } }")
+    assert.equal("number:42", ask("number").body)
+    assert.equal("string:x,bee", ask("list").body)
+    write("b", "return 'boo', nil, 1")
+    assert(net.wait_until(3, function() return ask("list").body == "string:x,boo" end))
+  end)
+
+  it("may be a member of a JSON object", function()
+    write("a", [[return '{"x":"ex","n":1}']])
+    start("{ word: '{vault://book/a/x}', deep: { list: [ '{vault://book/a/n}' ] } }")
+    assert.equal("string:ex", ask().body)
+    assert.equal(500, ask("list").status)
+    w:expect_log("{vault://book/a/n}: unexpected number value in JSON secret for subfield n; "
+      .. "it has no value", 1)
+    w:expect_log("no value for {vault://book/a/n}")
+  end)
+
+  it("may be needed by the vault of another", function()
+    write("inner", "return 'key'")
+    write("outer", "return conf.word .. '!'")
+    start("{ word: '{vault://book/outer?word=%7Bvault%3A%2F%2Fbook%2Finner%7D}' }")
+    assert.equal("string:key!", ask().body)
+  end)
+
+  it("that its vault would need to look it up is refused", function()
+    assert.error_matches(function()
+      start("{ word: '{vault://book/a}' }", { vault_book_word = "{vault://book/b}" })
+    end, "the vault book needs this secret to look it up %[{vault://book/b}%]")
+    w:expect_log("needs this secret")
+    w = nil
+  end)
+
+  it("of a vault that there is not is refused at the start", function()
+    assert.error_matches(function()
+      start("{ word: '{vault://bock/a}' }")
+    end, "could not find vault %(bock%) %[{vault://bock/a}%]")
+    w:expect_log("could not find vault")
+    w = nil
+  end)
+
+  it("keeps its bytes", function()
+    write("a", [[return 'p#w "x" \'y\'\r\n\0\255' .. ("x"):rep(65536)]])
+    start("{ word: '{vault://book/a}' }")
+    assert.equal("string:p#w \"x\" 'y'\r\n\0\255" .. ("x"):rep(65536), ask().body)
+  end)
+end)
