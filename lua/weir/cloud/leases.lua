@@ -1,0 +1,94 @@
+-- What a cloud lends for a while, such as access tokens and temporary keys: kept
+-- by what it depends on until shortly before it ends. Whoever needs the same at
+-- the same time shares one look-up. Holds secrets in Lua's memory, in this
+-- worker only; keys are digests, so that none holds a secret.
+
+local C = require("weir.ffi").C
+local crypto = require "weir.crypto"
+local timer = require "weir.timer"
+local trace = require "weir.trace"
+
+local EARLY_S = 300  -- before its end, a lease is renewed: as the clouds' own clients do
+local EARLY = 0.25   -- but not before that part of its time is left
+local RETRY_S = 30   -- until a renewal that failed is tried again while the old one is good
+local POLL_S = 0.01
+
+local _M = {}
+local leases = {}
+leases.__index = leases
+
+
+function _M.new()
+  return setmetatable({ kept = {} }, leases)
+end
+
+
+-- The key of what depends on these texts; each may be nil.
+function _M.key(...)
+  local parts = {}
+  for i = 1, select("#", ...) do
+    local part = select(i, ...)
+    parts[i] = part == nil and "-" or #tostring(part) .. ":" .. tostring(part)
+  end
+  return crypto.sha256(table.concat(parts, ","))
+end
+
+
+local function forget_ended(kept, now)
+  for key, lease in pairs(kept) do
+    if not lease.looking and (lease.ends_at or math.huge) <= now then
+      kept[key] = nil
+    end
+  end
+end
+
+
+local function settle(lease, ok, value, err, ends_at)
+  local now = C.weir_now()
+  if ok and value ~= nil then
+    lease.value, lease.err, lease.ends_at = value, nil, ends_at
+    lease.renew_at = ends_at and ends_at - math.min(EARLY_S, (ends_at - now) * EARLY) or math.huge
+    return value
+  end
+  lease.err = ok and (err or "not found") or tostring(value):match("^[^\n]*")
+  if lease.value ~= nil and not lease.fresh and lease.ends_at > now then
+    lease.renew_at = now + RETRY_S
+    return lease.value
+  end
+  lease.value = nil
+  return nil, lease.err
+end
+
+
+local function look_up(lease, produce, fresh)
+  lease.looking, lease.fresh = true, fresh
+  local ok, value, err, ends_at = xpcall(produce, trace)
+  lease.looking = nil
+  return settle(lease, ok, value, err, ends_at)
+end
+
+
+-- What is kept under the key, or what produce() gives: value | nil, err, ends_at, in seconds of
+-- weir_now, nil for never; it may wait. fresh: what is kept may be wrong.
+function leases:get(key, produce, fresh)
+  local now = C.weir_now()
+  local lease = self.kept[key]
+  if not lease then
+    forget_ended(self.kept, now)
+    lease = {}
+    self.kept[key] = lease
+  end
+  if lease.looking then
+    repeat
+      timer.sleep(POLL_S)
+    until not lease.looking
+    return lease.value, lease.value == nil and lease.err or nil
+  end
+  if lease.value ~= nil and not fresh and now < lease.renew_at then
+    return lease.value
+  end
+  return look_up(lease, produce, fresh)
+end
+
+
+return _M
