@@ -5,9 +5,9 @@ local proc = require "lib.proc"
 local env = require "lib.env"
 
 describe("the test servers", function()
-  for _, name in ipairs({ "base", "tls", "hcv" }) do
+  for _, name in ipairs({ "base", "tls", "hcv", "sigv4", "aws" }) do
     it("pass their self-test: " .. name, function()
-      local program = env.srcdir .. "/spec/servers/selftest.py"
+      local program = env.srcdir .. "/spec/servers/selftest/run.py"
       local text, code = proc.run({ "python3", "-B", program, name }, { timeout = 120 })
       assert.equal(0, code, text)
       assert.truthy(text:match("^[1-9]%d* checks passed\n$"), text)

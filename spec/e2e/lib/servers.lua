@@ -44,9 +44,19 @@ local function spawn(self)
   self.proc = p
 end
 
+-- A Redis behind the server's gate: what it stands before (target, password; see gate.py).
+local function gated(options, redis_port)
+  local copy = { port = redis_port }
+  for key, value in pairs(options) do
+    copy[key] = value
+  end
+  return copy
+end
+
 -- Starts spec/servers/<name>.py. options: state, faults, tls = { cert, key, client_ca,
--- client_required } and what the server's file says. With an environment e it ends with that;
--- without one, with this process. .url, .address, .port and .host are the service's.
+-- client_required }, redis (a gate) and what the server's file says. With an environment e it ends
+-- with that; without one, with this process. .url, .address, .port and .host are the service's,
+-- .redis_port the gate's.
 function _M.start(name, options, e)
   local copy = {}
   for key, value in pairs(options or {}) do
@@ -58,6 +68,10 @@ function _M.start(name, options, e)
   self.host, self.address = "127.0.0.1", "127.0.0.1:" .. copy.port
   self.url = (copy.tls and "https://" or "http://") .. self.address
   self.control = "127.0.0.1:" .. copy.control_port
+  if copy.redis then
+    copy.redis = gated(copy.redis, e and e:port() or free_port())
+    self.redis_port = copy.redis.port
+  end
   spawn(self)
   return self
 end
