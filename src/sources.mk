@@ -19,6 +19,7 @@ WEIR_SOURCES = \
 	src/lua/co.c \
 	src/lua/exchange.c \
 	src/lua/ffi_base.c \
+	src/lua/ffi_callout.c \
 	src/lua/ffi_counter.c \
 	src/lua/ffi_crypto.c \
 	src/lua/ffi_dir.c \
@@ -33,6 +34,11 @@ WEIR_SOURCES = \
 	src/lua/searcher.c \
 	src/lua/vm.c \
 	src/peer/addr.c \
+	src/peer/callout.c \
+	src/peer/callout_ask.c \
+	src/peer/callout_multi.c \
+	src/peer/callout_take.c \
+	src/peer/callout_words.c \
 	src/peer/errands.c \
 	src/peer/http.c \
 	src/peer/http_conn.c \
@@ -62,6 +68,7 @@ WEIR_SOURCES = \
 	src/peer/sqlite.c \
 	src/peer/timeouts.c \
 	src/peer/tls.c \
+	src/peer/wiped.c \
 	src/req/req.c \
 	src/shm/counter.c \
 	src/shm/lock.c \

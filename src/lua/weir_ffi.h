@@ -289,3 +289,41 @@ enum { WEIR_SIGNATURE_MAX = 1024 };
  */
 int weir_sign_rs256(const char *pem, size_t pem_n, const char *p, size_t n, unsigned char *out,
                     weir_str *why);
+
+/* ---- calling out over HTTP ---- */
+
+typedef struct weir_callout weir_callout;
+
+/* In the order of enum callout_text and enum callout_number of peer/callout.h. */
+enum {
+    WEIR_CALLOUT_URL,
+    WEIR_CALLOUT_METHOD,
+    WEIR_CALLOUT_CA_FILE,
+    WEIR_CALLOUT_CERT_FILE,
+    WEIR_CALLOUT_KEY_FILE,
+    WEIR_CALLOUT_SERVER_NAME,
+    WEIR_CALLOUT_UNIX_SOCKET,
+    WEIR_CALLOUT_PROXY
+};
+enum {
+    WEIR_CALLOUT_TIMEOUT_MS,
+    WEIR_CALLOUT_CONNECT_TIMEOUT_MS,
+    WEIR_CALLOUT_MAX_BYTES,
+    WEIR_CALLOUT_SSL_VERIFY
+};
+/*
+ * An exchange of the running coroutine, which frees it. NULL: nothing may wait here. What is set is
+ * copied; -2: cannot stand there, -3: too long, too many, out of range.
+ */
+weir_callout *weir_callout_new(void);
+int weir_callout_text(weir_callout *c, int what, const char *p, size_t n);
+int weir_callout_number(weir_callout *c, int what, double value);
+int weir_callout_header(weir_callout *c, const char *name, size_t name_n, const char *value,
+                        size_t value_n);
+int weir_callout_body(weir_callout *c, const char *p, size_t n);
+/* WEIR_WAIT, or below: weir_callout_result says why not. */
+int weir_callout_start(weir_callout *c);
+/* The status, and the body in out; or below zero, and out says why. Valid until it is freed. */
+int weir_callout_result(const weir_callout *c, weir_str *out);
+int weir_callout_header_at(const weir_callout *c, int i, weir_str *name, weir_str *value);
+void weir_callout_free(weir_callout *c);
