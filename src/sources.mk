@@ -16,6 +16,7 @@ WEIR_SOURCES = \
 	src/conf/vaults.c \
 	src/ev/loop.c \
 	src/ev/op.c \
+	src/ev/watch.c \
 	src/lua/co.c \
 	src/lua/exchange.c \
 	src/lua/ffi_base.c \
@@ -23,12 +24,14 @@ WEIR_SOURCES = \
 	src/lua/ffi_counter.c \
 	src/lua/ffi_crypto.c \
 	src/lua/ffi_dir.c \
+	src/lua/ffi_file.c \
 	src/lua/ffi_re.c \
 	src/lua/ffi_req.c \
 	src/lua/ffi_secret.c \
 	src/lua/ffi_sign.c \
 	src/lua/ffi_store.c \
 	src/lua/ffi_upstream.c \
+	src/lua/ffi_watch.c \
 	src/lua/forwarded.c \
 	src/lua/last_call.c \
 	src/lua/searcher.c \

@@ -9,6 +9,7 @@ WEIR_C_SPECS = \
 	spec/c/conf/test_snapshot.c \
 	spec/c/conf/test_vaults.c \
 	spec/c/ev/test_loop.c \
+	spec/c/ev/test_watch.c \
 	spec/c/lua/test_exchange.c \
 	spec/c/lua/test_forwarded.c \
 	spec/c/peer/test_errands.c \

@@ -327,3 +327,21 @@ int weir_callout_start(weir_callout *c);
 int weir_callout_result(const weir_callout *c, weir_str *out);
 int weir_callout_header_at(const weir_callout *c, int i, weir_str *name, weir_str *value);
 void weir_callout_free(weir_callout *c);
+
+/* ---- files that others change ---- */
+
+/*
+ * Watches what a path leads to: a number, or an error, and why says what keeps it from being
+ * watched. next: the number of one that changed, or WEIR_WAIT (yield, and call it again); only one
+ * coroutine may wait so. It is not told of again until it is watched again, which comes before it
+ * is read; where that fails, it is not watched any longer.
+ */
+int weir_watch_open(const char *path, size_t n, weir_str *why);
+int weir_watch_next(void);
+int weir_watch_again(int number, weir_str *why);
+/*
+ * The bytes of a regular file below a directory; neither name may hold NUL. text is valid until
+ * they are wiped, or says why it cannot be read. Blocks.
+ */
+int weir_file_read(const char *dir, const char *path, size_t max_bytes, weir_str *text);
+void weir_file_wipe(void);

@@ -20,7 +20,7 @@ local function build()
   run("cc -std=gnu11 -O1 -shared -fPIC -I" .. here .. "/src $(pkg-config --cflags luajit)"
     .. " -o " .. out .. " " .. here .. "/src/lua/ffi_re.c " .. here .. "/src/lua/ffi_crypto.c "
     .. here .. "/src/lua/ffi_sign.c "
-    .. here .. "/src/lua/ffi_dir.c "
+    .. here .. "/src/lua/ffi_dir.c " .. here .. "/src/lua/ffi_file.c "
     .. here .. "/src/conf/snapshot.c " .. here .. "/src/conf/file.c "
     .. here .. "/spec/lua/support/host.c "
     .. here .. "/src/base/mem.c " .. here .. "/src/base/err.c " .. here .. "/src/base/str.c "
