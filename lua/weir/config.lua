@@ -19,13 +19,15 @@ local _M = {}
 
 
 -- What the declarative file says: a configuration | nil, error text.
-local function declared(plugins)
+local function declared(plugins, types)
   if C.weir_conf_declarative(sv, sv + 1) ~= 0 then
-    return { services = {}, routes = {}, plugins = {} }
+    return { vaults = {}, services = {}, routes = {}, plugins = {} }
   end
 
   local path, text = str(sv[0]), str(sv[1])
-  local config, errors = declarative.parse(text, loader.subschemas(plugins), path)
+  local config, errors = declarative.parse(text, loader.subschemas(plugins), path, {
+    vaults = loader.subschemas(types), check_reference = vault.check,
+  })
 
   if not config then
     return nil, declarative.errors_to_string(errors, path)
@@ -38,10 +40,14 @@ end
 local SECRET_KEYS = { "pg_password", "redis_password", "redis_sentinel_password" }
 
 
--- The vaults, and the secrets of weir.conf's own: nil, or error text of one or more lines.
-local function open_vaults(config, types)
-  local errors = vault.use(types, config.vaults, conf.vault_settings())
+-- The types of vaults, and the secrets of weir.conf itself: the types | nil, error texts.
+local function open_vaults()
+  local types, errors = vault_loader.load_configured()
 
+  if #errors > 0 then
+    return nil, errors
+  end
+  errors = vault.use(types, nil, conf.vault_settings())
   for _, key in ipairs(SECRET_KEYS) do
     local text = conf.get(key)
 
@@ -53,7 +59,10 @@ local function open_vaults(config, types)
       end
     end
   end
-  return #errors > 0 and table.concat(errors, "\n") or nil
+  if #errors > 0 then
+    return nil, errors
+  end
+  return types
 end
 
 
@@ -73,9 +82,9 @@ end
 -- more lines.
 function _M.load()
   local plugins, errors = loader.load_configured()
-  local types, vault_errors = vault_loader.load_configured()
+  local types, vault_errors = open_vaults()
 
-  for _, text in ipairs(vault_errors) do
+  for _, text in ipairs(vault_errors or {}) do
     errors[#errors + 1] = text
   end
   if #errors > 0 then
@@ -87,10 +96,7 @@ function _M.load()
   if not config then
     return nil, err
   end
-  err = open_vaults(config, types)
-  if err then
-    return nil, err
-  end
+  vault.declare(config.vaults)
 
   local state = { plugins = plugins, vaults = types, config = config }
 

@@ -93,8 +93,19 @@ local function by_type(types, settings, errors)
 end
 
 
--- Takes over the vaults: types as the loader gives them (name -> {name, strategy, schema}),
--- entities of weir.yml, settings as weir.conf's vault_settings. An array of error texts.
+-- Adds vaults: the entities of weir.yml, checked.
+function _M.declare(entities)
+  for _, entity in ipairs(entities) do
+    vaults[entity.prefix] = {
+      name = entity.prefix, type = vaults[entity.name].type, values = entity.config or {},
+    }
+  end
+end
+
+
+-- The vaults are these types, as the loader gives them (name -> {name, strategy, schema}), each
+-- under its own name, with the settings of weir.conf's vault_settings; and entities, if there are
+-- any yet. An array of error texts.
 function _M.use(types, entities, settings)
   local errors = {}
   local values = by_type(types, settings or {}, errors)
@@ -110,11 +121,7 @@ function _M.use(types, entities, settings)
       end
     end
   end
-  for _, entity in ipairs(entities or {}) do
-    -- types win, as in Kong; the schema of vaults refuses such a prefix
-    vaults[entity.prefix] = vaults[entity.prefix]
-      or { name = entity.prefix, type = types[entity.name], values = entity.config or {} }
-  end
+  _M.declare(entities or {})
   return errors
 end
 
