@@ -41,7 +41,8 @@ function _M.check(url)
   if not scheme or find(url, "[%c%s]") or not find(rest, "^:?%d*/") then
     return nil, "must be a URL, https://..."
   end
-  if scheme == "http" and host ~= "localhost" and host ~= "[::1]" and not find(host, "^127%.[%d.]+$") then
+  if scheme == "http" and host ~= "localhost" and host ~= "[::1]"
+    and not find(host, "^127%.[%d.]+$") then
     return nil, "must begin with https://: only this machine is spoken to without TLS"
   end
   return true
