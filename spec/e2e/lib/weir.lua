@@ -99,13 +99,16 @@ local function generations(self)
 end
 
 -- Starts it in the foreground and waits until it serves. opts.files: the limit of open files;
--- opts.clock_off_s: how far its clock is ahead.
+-- opts.clock_off_s: how far its clock is ahead; opts.vars: more variables of its environment.
 function weir:start(opts)
   opts = opts or {}
   local argv = { _M.bin, "start", "--foreground", "-c", self.conf_path }
   local vars = mode_environment(self.whole_writes)
   if opts.clock_off_s then
     proc.move_clock(vars, opts.clock_off_s)
+  end
+  for name, value in pairs(opts.vars or {}) do
+    vars[name] = value
   end
   self.proc = self.env:spawn(argv, {
     env = vars, files = opts.files,
