@@ -10,8 +10,10 @@ WEIR_SOURCES = \
 	src/conf/address.c \
 	src/conf/check.c \
 	src/conf/file.c \
+	src/conf/hide.c \
 	src/conf/keys.c \
 	src/conf/parse.c \
+	src/conf/references.c \
 	src/conf/snapshot.c \
 	src/conf/vaults.c \
 	src/ev/loop.c \
@@ -94,6 +96,7 @@ WEIR_SOURCES = \
 	src/srv/migrations.c \
 	src/srv/notify.c \
 	src/srv/pidfile.c \
+	src/srv/references.c \
 	src/srv/reload.c \
 	src/srv/setup.c \
 	src/srv/shared.c \

@@ -63,16 +63,17 @@ return {
   end,
 
   -- The same for a command that may wait: what to run in a coroutine, and the table
-  -- whose field status will be the exit status.
+  -- whose field status will be the exit status, and answer what it says to C, if anything.
   task = function(argv)
     local outcome = {}
 
     return function()
-      local ok, status = xpcall(require("weir.cli.main"), require("weir.trace"), argv)
+      local ok, status, answer = xpcall(require("weir.cli.main"), require("weir.trace"), argv)
 
       if not ok then
         io.stderr:write("weir: ", tostring(status), "\n")
       end
+      outcome.answer = ok and answer or nil
       outcome.status = ok and status or 1
     end, outcome
   end,

@@ -6,6 +6,7 @@ WEIR_C_SPECS = \
 	spec/c/base/test_secret.c \
 	spec/c/base/test_str.c \
 	spec/c/conf/test_parse.c \
+	spec/c/conf/test_references.c \
 	spec/c/conf/test_snapshot.c \
 	spec/c/conf/test_vaults.c \
 	spec/c/ev/test_loop.c \

@@ -2,6 +2,7 @@
  * See mem.h. Blocks are linked from the newest to the first; the first one
  * survives a reset, so that a pooled request costs no malloc.
  */
+#define _DEFAULT_SOURCE /* explicit_bzero */
 #include "base/mem.h"
 #include "base/log.h"
 #include <stdarg.h>
@@ -101,6 +102,13 @@ static void run_hooks(struct arena *a)
         a->hooks = hook->older;
         hook->fn(hook->arg);
     }
+}
+
+void arena_wipe(struct arena *a)
+{
+    run_hooks(a);
+    for (struct arena_block *block = a->block; block; block = block->older)
+        explicit_bzero(block_start(block), block->n);
 }
 
 void arena_fini(struct arena *a)

@@ -33,6 +33,9 @@ struct arena_mark {
 /* first_bytes is kept through arena_reset, so that a pooled owner does not allocate again. */
 void arena_init(struct arena *a, size_t first_bytes);
 
+/* Overwrites everything: there were secrets in it. Only arena_fini may follow. */
+void arena_wipe(struct arena *a);
+
 /* Frees everything, first block too. */
 void arena_fini(struct arena *a);
 

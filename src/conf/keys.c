@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "conf/keys.h"
+#include "conf/hide.h"
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -339,6 +340,7 @@ int conf_refuse(const struct conf *c, enum conf_key_index key, struct err *e, co
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    hide_values(c, (int)key, text, sizeof text);
     return err_set(e, ERR_CONFIG, "%s: %s: %s", origin ? origin : "default", CONF_TABLE[key].name,
                    text);
 }

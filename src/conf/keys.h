@@ -226,9 +226,21 @@ enum conf_key_index {
 
 /* One key's value as it was written, and where. */
 struct conf_value {
-    const char *text; /* {prefix} and the like are filled in */
+    const char *text; /* {prefix} and the like are filled in; what may be shown, but for secrets */
     const char
         *origin; /* "/etc/weir/weir.conf:12", "WEIR_USER", "command line"; NULL: the default */
+    /* The text with what its references stand for; NULL: it holds none, or is of kind SECRET. */
+    const char *resolved;
+};
+
+/* What a reference in a value stood for when the configuration was loaded. */
+struct conf_reference {
+    STAILQ_ENTRY(conf_reference) link;
+    int key;          /* index in CONF_TABLE */
+    bool is_list;     /* what it stands for may be several items */
+    struct str text;  /* "{vault://...}" */
+    struct str value; /* no message shows it; p is NULL when there is none */
+    const char *why;  /* there is none */
 };
 
 /* The config of a kind of vault, from a key vault_<type>_<field>: there may be any of those. */
@@ -255,7 +267,8 @@ struct conf {
 
     struct conf_value values[CONF_KEY_COUNT];
     STAILQ_HEAD(conf_settings, conf_setting) vault_settings;
-    struct arena arena;
+    STAILQ_HEAD(conf_references, conf_reference) references; /* but for those of kind SECRET */
+    struct arena arena; /* wiped at the end: there may be secrets in it */
 };
 
 struct conf_key {
@@ -280,7 +293,10 @@ const char *conf_key_suggest(struct str name);
  */
 int conf_key_convert(struct conf *c, int index, const char *text, struct err *e) MUST_CHECK;
 
-/* Writes "where: key: message" for a value that a later check refuses. */
+/*
+ * Writes "where: key: message" for a value that a later check refuses. What references stand for
+ * is not shown: they stand in the message in its place.
+ */
 int conf_refuse(const struct conf *c, enum conf_key_index key, struct err *e, const char *fmt, ...)
     PRINTF(4, 5);
 

@@ -1,11 +1,14 @@
 /*
- * See parse.h. Collects each key's text with its origin, then converts all in
- * the table's order: prefix comes first, so that {prefix} is known. Refuses
- * unknown and repeated keys, long lines and large files.
+ * See parse.h. Collects each key's text with its origin, has references looked
+ * up, then converts all in the table's order: prefix comes first, so that
+ * {prefix} is known. Refuses unknown and repeated keys, long lines and large
+ * files.
  */
+#define _DEFAULT_SOURCE /* explicit_bzero */
 #include "conf/parse.h"
 #include "conf/check.h"
 #include "conf/file.h"
+#include "conf/references.h"
 #include "conf/snapshot.h"
 #include "conf/vaults.h"
 #include <ctype.h>
@@ -26,6 +29,7 @@ static struct conf *conf_new(void)
 
     arena_init(&c->arena, 8192);
     STAILQ_INIT(&c->vault_settings);
+    STAILQ_INIT(&c->references);
     for (int i = 0; i < CONF_KEY_COUNT; i++)
         c->values[i].text = CONF_TABLE[i].default_text;
     return c;
@@ -37,19 +41,42 @@ void conf_free(struct conf *c)
         return;
     free((char *)c->declarative.p);
     snapshot_free(c->snapshot);
+    arena_wipe(&c->arena);
     arena_fini(&c->arena);
     free(c);
+}
+
+/* Whether it may be shown: what stands in a wrong line may be part of a secret. */
+static bool is_like_a_key(struct str name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if (!memchr("abcdefghijklmnopqrstuvwxyz0123456789_-", name.p[i], 38))
+            return false;
+    return name.n > 0 && name.n <= NAME_SHOWN_BYTES;
 }
 
 static int refuse_name(const char *origin, struct str name, struct err *e)
 {
     const char *near = conf_key_suggest(name);
-    int n = (int)(name.n < NAME_SHOWN_BYTES ? name.n : NAME_SHOWN_BYTES);
 
     if (near)
-        return err_set(e, ERR_CONFIG, "%s: unknown key \"%.*s\", did you mean \"%s\"?", origin, n,
-                       name.p, near);
-    return err_set(e, ERR_CONFIG, "%s: unknown key \"%.*s\"", origin, n, name.p);
+        return err_set(e, ERR_CONFIG, "%s: unknown key \"%.*s\", did you mean \"%s\"?", origin,
+                       STR_ARG(name), near);
+    if (is_like_a_key(name))
+        return err_set(e, ERR_CONFIG, "%s: unknown key \"%.*s\"", origin, STR_ARG(name));
+    return err_set(e, ERR_CONFIG, "%s: what stands before the = is no key", origin);
+}
+
+static int refuse_line(const char *origin, struct str line, struct err *e)
+{
+    struct str word = { line.p, 0 };
+
+    while (word.n < line.n && !isspace((unsigned char)line.p[word.n]))
+        word.n++;
+    if (is_like_a_key(word))
+        return err_set(e, ERR_CONFIG, "%s: expected \"key = value\", got \"%.*s%s\"", origin,
+                       STR_ARG(word), word.n < line.n ? " ..." : "");
+    return err_set(e, ERR_CONFIG, "%s: expected \"key = value\"", origin);
 }
 
 /* Cuts a comment off in place; "\#" becomes "#". Returns the new length. */
@@ -72,8 +99,7 @@ static int parse_line(struct conf *c, const char *origin, struct str line, struc
     int index;
 
     if (!equals)
-        return err_set(e, ERR_CONFIG, "%s: expected \"key = value\", got \"%.*s\"", origin,
-                       (int)(line.n < NAME_SHOWN_BYTES ? line.n : NAME_SHOWN_BYTES), line.p);
+        return refuse_line(origin, line, e);
     name = str_trim((struct str){ line.p, (size_t)(equals - line.p) });
     value = str_trim((struct str){ equals + 1, (size_t)(line.p + line.n - equals - 1) });
     index = conf_key_find(name);
@@ -167,8 +193,8 @@ static int expand(struct conf *c, enum conf_key_index index, struct err *e)
     if (!memchr(rest.p, '{', rest.n))
         return 0;
     while (rest.n && !bad) {
-        struct str piece = { rest.p, 1 };
-        size_t taken = 1;
+        size_t taken = reference_bytes(rest) ? reference_bytes(rest) : 1;
+        struct str piece = { rest.p, taken };
 
         for (size_t i = 0; i < ARRAY_LEN(known); i++) {
             if (known[i].value.p && str_starts(rest, known[i].name)) {
@@ -190,11 +216,22 @@ static void keep_old(struct conf *c, const struct conf *old, int index)
 {
     const char *kept = old->values[index].text;
 
-    if (CONF_TABLE[index].reload || strcmp(c->values[index].text, kept) == 0)
+    if (CONF_TABLE[index].reload)
+        return;
+    references_keep(c, old, index);
+    if (strcmp(c->values[index].text, kept) == 0)
         return;
     if (!c->kept_key)
         c->kept_key = CONF_TABLE[index].name;
     c->values[index].text = arena_str(&c->arena, str_from(kept)).p;
+}
+
+static int convert(struct conf *c, int index, struct err *e)
+{
+    struct conf_value *v = &c->values[index];
+    int rc = references_fill(c, index, e);
+
+    return rc == 0 ? conf_key_convert(c, index, v->resolved ? v->resolved : v->text, e) : rc;
 }
 
 static int convert_all(struct conf *c, const struct conf *old, struct err *e)
@@ -206,14 +243,56 @@ static int convert_all(struct conf *c, const struct conf *old, struct err *e)
             return ERR_CONFIG;
         if (old)
             keep_old(c, old, i);
-        if (conf_key_convert(c, i, c->values[i].text, &reason) == 0)
+        if (convert(c, i, &reason) == 0)
             continue;
         if (!c->lenient || c->values[i].text == CONF_TABLE[i].default_text)
             return conf_refuse(c, i, e, "%s", reason.text);
         c->values[i].text = CONF_TABLE[i].default_text;
+        c->values[i].resolved = NULL;
         i--; /* once more */
     }
-    return c->lenient ? 0 : conf_check(c, e);
+    return 0;
+}
+
+/*
+ * What c is as long as nobody knows what its references stand for: those who look them up run
+ * on it. Keys that hold references have their defaults.
+ */
+static int convert_rest(const struct conf *c, struct conf **out, const struct conf *old,
+                        struct err *e)
+{
+    struct conf *rest = conf_new();
+    int rc;
+
+    rest->lenient = true;
+    rest->path = c->path;
+    rest->vault_settings = c->vault_settings;
+    for (int i = 0; i < CONF_KEY_COUNT; i++)
+        if (CONF_TABLE[i].kind == CONF_SECRET || !references_are_in(c, i))
+            rest->values[i] = c->values[i];
+    rc = convert_all(rest, old, e);
+    if (rc == 0)
+        *out = rest;
+    else
+        conf_free(rest);
+    return rc;
+}
+
+static int finish(struct conf *c, const struct conf *old, struct err *e)
+{
+    struct conf *rest;
+    int rc = 0;
+
+    if (references_collect(c, old) > 0) {
+        rc = convert_rest(c, &rest, old, e);
+        if (rc == 0) {
+            rc = references_look_up(c, rest, e);
+            conf_free(rest);
+        }
+    }
+    if (rc == 0)
+        rc = convert_all(c, old, e);
+    return rc == 0 && !c->lenient ? conf_check(c, e) : rc;
 }
 
 static int read_declarative(struct conf *c, struct err *e)
@@ -249,6 +328,7 @@ static int load_file(struct conf *c, const char *path, struct err *e)
         return rc;
     c->path = arena_str(&c->arena, str_from(path)).p;
     rc = parse_text(c, c->path, text, e);
+    explicit_bzero((char *)text.p, text.n);
     free((char *)text.p);
     return rc;
 }
@@ -266,7 +346,7 @@ static int load(struct conf *c, struct conf **out, const struct conf *old, const
     if (rc == 0)
         rc = apply_overrides(c, overrides, e);
     if (rc == 0)
-        rc = convert_all(c, old, e);
+        rc = finish(c, old, e);
     if (rc == 0 && !c->lenient)
         rc = read_declarative(c, e);
     if (rc != 0) {
@@ -308,7 +388,7 @@ int conf_load_text(struct conf **out, const char *name, struct str text, struct 
     else
         rc = parse_text(c, arena_str(&c->arena, str_from(name)).p, text, e);
     if (rc == 0)
-        rc = convert_all(c, NULL, e);
+        rc = finish(c, NULL, e);
     if (rc != 0) {
         conf_free(c);
         return rc;
@@ -320,10 +400,11 @@ int conf_load_text(struct conf **out, const char *name, struct str text, struct 
 int conf_get_text(const struct conf *c, struct str key, struct str *out)
 {
     int index = conf_key_find(key);
+    const struct conf_value *v = &c->values[index < 0 ? 0 : index];
 
     if (index < 0)
         return -1;
-    *out = str_from(c->values[index].text);
+    *out = str_from(v->resolved ? v->resolved : v->text);
     return 0;
 }
 

@@ -44,7 +44,10 @@ int conf_load_text(struct conf **out, const char *name, struct str text, struct 
 
 void conf_free(struct conf *c);
 
-/* The value of a key as text, defaults filled in. -1: no such key. */
+/*
+ * The value of a key as text, defaults filled in, references replaced by what they stand for; of
+ * kind SECRET the reference itself. -1: no such key.
+ */
 int conf_get_text(const struct conf *c, struct str key, struct str *out) MUST_CHECK;
 
 /* The i-th item of a list key. -1: no such key, not a list, or behind the last. */

@@ -278,9 +278,23 @@ static void push_words(lua_State *L, int argc, char **argv)
     }
 }
 
+static int take_answer(lua_State *L, struct buf *answer, struct err *e)
+{
+    size_t n;
+    const char *p;
+    int rc = 0;
+
+    lua_getfield(L, -1, "answer");
+    p = lua_tolstring(L, -1, &n);
+    if (p && answer && buf_add(answer, p, n) != 0)
+        rc = err_set(e, ERR_BOUND, "more than %zu bytes", answer->max_bytes);
+    lua_pop(L, 1);
+    return rc;
+}
+
 /*
  * The function below its argument gives what to run in a coroutine, and the table that will hold
- * its exit status.
+ * its exit status, and its answer.
  */
 static int run_waiting(struct vm *vm, struct err *e)
 {
@@ -301,7 +315,8 @@ static int run_waiting(struct vm *vm, struct err *e)
         if (!is_over)
             loop_turn(vm->args.loop, true);
     }
-    return status;
+    rc = take_answer(L, vm->args.answer, e);
+    return rc < 0 ? rc : status;
 }
 
 int lua_command(const struct vm_args *args, int argc, char **argv, struct err *e)

@@ -19,6 +19,7 @@ struct vm_args {
     struct counter_table *counters; /* NULL: nothing may count, here and in stores */
     struct stores *stores;
     unsigned worker_id; /* 0 for commands */
+    struct buf *answer; /* of a command that may wait: what it says to C; may be NULL */
 };
 
 /*

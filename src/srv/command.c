@@ -10,6 +10,7 @@
 #include "srv/master.h"
 #include "srv/migrations.h"
 #include "srv/notify.h"
+#include "srv/references.h"
 #include "srv/spawned.h"
 #include "srv/start.h"
 #include "srv/state.h"
@@ -201,6 +202,7 @@ static int check(const struct arguments *a, struct conf **conf, struct buf *foun
 static int run_check(const struct arguments *a)
 {
     struct conf *conf = NULL;
+    const char *declarative;
     struct buf found = { 0 };
     struct err e;
     int rc = check(a, &conf, &found, &e);
@@ -210,11 +212,12 @@ static int run_check(const struct arguments *a)
         conf_free(conf);
         return complain(&e);
     }
+    declarative = conf->values[CONF_KEY_declarative_config].text; /* a reference is not resolved */
     printf("%s", conf->path ? conf->path : "the built-in configuration");
     if (conf->declarative_missing)
-        printf(" is good; there is no %s", conf->declarative_path);
+        printf(" is good; there is no %s", declarative);
     else if (conf->declarative_path)
-        printf(" and %s are good", conf->declarative_path);
+        printf(" and %s are good", declarative);
     else
         printf(" is good");
     printf("\n%s\n", found.p);
@@ -505,6 +508,7 @@ int command_main(int argc, char **argv)
     if (rc != GOOD)
         return rc;
     conf_path_from_environment(&a);
+    references_install();
     if (!a.command) {
         if (!a.help && listen_is_inherited())
             return run_spawned(&a);

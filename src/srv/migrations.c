@@ -5,6 +5,7 @@
 #include "srv/migrations.h"
 #include "conf/keys.h"
 #include "srv/identity.h"
+#include "srv/references.h"
 #include "store/migrations.h"
 #include "store/pg.h"
 #include "store/sqlite_migrations.h"
@@ -89,6 +90,8 @@ int migrations_command(const struct conf *conf, int argc, char **argv, struct er
     const struct migrations *m = is_postgres(conf) ? &MIGRATIONS_PG : &MIGRATIONS_SQLITE;
     bool unlogged = argc == 3 && strcmp(argv[2], "--unlogged") == 0;
 
+    if (is_postgres(conf) && references_put_secret(conf, CONF_KEY_pg_password, e) != 0)
+        return e->code;
     if (strcmp(conf->database, "off") == 0)
         return err_set(e, ERR_CONFIG, "there is no database: weir.conf says database = off");
     if (argc >= 2 && strcmp(argv[1], "up") == 0 && (argc == 2 || unlogged))

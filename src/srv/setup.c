@@ -27,6 +27,7 @@ int setup_load_conf(struct conf **out, const struct master_options *options, con
     if (!options->foreground && strcmp(c->error_log, "stderr") == 0) {
         c->error_log = arena_printf(&c->arena, "%s/error.log", c->prefix).p;
         c->values[CONF_KEY_error_log].text = c->error_log;
+        c->values[CONF_KEY_error_log].resolved = NULL;
     }
     return 0;
 }

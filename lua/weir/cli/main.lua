@@ -1,7 +1,12 @@
 -- The commands of weir that are written in Lua. Exit status: 0 good, 1 the
 -- answer is no, 2 the command was not understood.
 
-local commands = { counters = "weir.cli.counters", plugins = "weir.cli.plugins" }
+local commands = {
+  config = "weir.cli.config",
+  counters = "weir.cli.counters",
+  plugins = "weir.cli.plugins",
+  references = "weir.cli.references", -- not for people: see src/srv/references.c
+}
 
 -- argv: the command and its arguments.
 return function(argv)
