@@ -64,6 +64,7 @@ WEIR_SOURCES = \
 	src/peer/redis_format.c \
 	src/peer/redis_greeting.c \
 	src/peer/redis_link.c \
+	src/peer/redis_login.c \
 	src/peer/redis_replies.c \
 	src/peer/redis_sentinel.c \
 	src/peer/redis_slot.c \

@@ -22,6 +22,7 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_redis_cluster.c \
 	spec/c/peer/test_redis_link.c \
 	spec/c/peer/test_redis_link_scripted.c \
+	spec/c/peer/test_redis_login.c \
 	spec/c/peer/test_redis_replies.c \
 	spec/c/peer/test_redis_sentinel.c \
 	spec/c/peer/test_redis_slot.c \

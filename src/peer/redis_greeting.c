@@ -3,80 +3,43 @@
  * well: it would be carried out as somebody else, or in another database.
  */
 #include "peer/redis_greeting.h"
-#include "base/secret.h"
 #include "peer/redis_format.h"
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 
 #define ERROR_TEXT_BYTES 200
-#define OTHER_BYTES 256 /* of a greeting, without the secrets */
 
-struct redis_login redis_login_of(const struct redis_settings *s, enum redis_link_kind kind)
+void redis_greeting_put(struct redis_greeting *g, struct buf *out, struct redis_login *login,
+                        unsigned database)
 {
-    if (kind == REDIS_LINK_SENTINEL)
-        return (struct redis_login){ s->sentinel_username, s->sentinel_password };
-    return (struct redis_login){ s->username, s->password };
-}
-
-static int check(const struct secret *s, const char *what, struct err *e)
-{
-    if (!s || secret_value(s).p)
-        return 0;
-    return err_set(e, ERR_CONFIG, "no %s: %s: %s", what, secret_name(s), secret_why(s));
-}
-
-int redis_login_check(const struct redis_login *login, struct err *e)
-{
-    int rc = check(login->password, "password", e);
-
-    return rc == 0 && login->password ? check(login->username, "username", e) : rc;
-}
-
-static void put(struct redis_greeting *g, struct buf *out, int argc, const struct str *words)
-{
-    const char *argv[3];
-    size_t lens[3];
-
-    for (int i = 0; i < argc; i++) {
-        argv[i] = words[i].p;
-        lens[i] = words[i].n;
-    }
-    must(redis_format(out, argc, argv, lens) == 0);
-    g->steps[g->count++] = argv[0];
-}
-
-static void put_auth(struct redis_greeting *g, struct buf *out, const struct redis_login *login)
-{
-    struct str words[3] = { STR("AUTH") };
-    int n = 1;
-
-    if (!login->password)
-        return;
-    if (login->username)
-        words[n++] = secret_value(login->username);
-    words[n++] = secret_value(login->password);
-    /* all at once: a buffer that grows leaves its bytes behind */
-    must(buf_reserve(out, words[1].n + words[n - 1].n + OTHER_BYTES));
-    put(g, out, n, words);
-}
-
-void redis_greeting_put(struct redis_greeting *g, struct buf *out,
-                        const struct redis_settings *settings, enum redis_link_kind kind)
-{
-    struct redis_login login = redis_login_of(settings, kind);
-    char digits[U64_DIGITS];
+    char number[16];
+    const char *argv[] = { "SELECT", number };
 
     *g = (struct redis_greeting){ 0 };
-    put_auth(g, out, &login);
-    if (kind == REDIS_LINK_DATA && settings->database)
-        put(g, out, 2,
-            (const struct str[]){ STR("SELECT"), str_from_u64(settings->database, digits) });
+    if (login->password) {
+        redis_login_put(login, out, false);
+        g->steps[g->count++] = "AUTH";
+    }
+    if (database) {
+        snprintf(number, sizeof number, "%u", database);
+        must(redis_format(out, 2, argv, NULL) == 0);
+        g->steps[g->count++] = argv[0];
+    }
 }
 
 static bool begins(const struct redisReply *reply, struct str with)
 {
     return reply->type == REDIS_REPLY_ERROR &&
            str_starts((struct str){ reply->str, reply->len }, with);
+}
+
+/* The words of Redis from version 6 on, those before, and those of services that are like it. */
+static bool refuses_login(const struct redisReply *reply)
+{
+    return begins(reply, STR("WRONGPASS")) || begins(reply, STR("NOAUTH")) ||
+           begins(reply, STR("ERR invalid password")) ||
+           begins(reply, STR("ERR invalid username-password")) ||
+           begins(reply, STR("ERR operation not permitted"));
 }
 
 int redis_greeting_take(struct redis_greeting *g, const struct redisReply *reply, struct err *e)
@@ -88,6 +51,7 @@ int redis_greeting_take(struct redis_greeting *g, const struct redisReply *reply
         return 0;
     if (reply->type != REDIS_REPLY_ERROR)
         return err_set(e, ERR_SYNTAX, "%s: an answer that is none", step);
+    g->refused = strcmp(step, "AUTH") == 0 && refuses_login(reply);
     redis_error_text(reply, text, sizeof text);
     /* "unknown command 'AUTH', with args beginning with: 'secret'" */
     args = strstr(text, ", with args");

@@ -6,26 +6,17 @@
 #define WEIR_PEER_REDIS_GREETING_H
 
 #include "base/err.h"
-#include "peer/redis_link.h"
-
-/* What a link logs in with; each may be NULL. */
-struct redis_login {
-    struct secret *username, *password;
-};
-
-struct redis_login redis_login_of(const struct redis_settings *settings, enum redis_link_kind kind);
-
-/* Whether what is needed to log in has a value: 0, or ERR_CONFIG and words without secrets. */
-int redis_login_check(const struct redis_login *login, struct err *e) MUST_CHECK;
+#include "peer/redis_login.h"
 
 struct redis_greeting {
     const char *steps[2]; /* names of the commands */
     unsigned count, done; /* done have been answered */
+    bool refused;         /* the server does not know what was logged in with */
 };
 
 /* Appends the commands; out holds secrets then. Check the login first. */
-void redis_greeting_put(struct redis_greeting *g, struct buf *out,
-                        const struct redis_settings *settings, enum redis_link_kind kind);
+void redis_greeting_put(struct redis_greeting *g, struct buf *out, struct redis_login *login,
+                        unsigned database);
 
 /* Takes the reply to the next step: 0, or ERR_CONFIG and words without secrets. */
 int redis_greeting_take(struct redis_greeting *g, const struct redisReply *reply,

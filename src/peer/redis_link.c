@@ -2,12 +2,15 @@
  * See redis_link.h. A command waits until the end of the turn, or until the connection is made;
  * then it is in flight, in the order of its bytes, until its reply or the end of the connection.
  * Each write is a batch with a deadline of its own for the last of its replies. What fails is
- * told at the end of the turn, so that no callback comes unexpected. Owns the connection.
+ * told at the end of the turn, so that no callback comes unexpected. A second AUTH is a command of
+ * the link's own, between those of others, in bytes that are wiped. Owns the connection.
  */
+#include "base/log.h"
 #include "base/mem.h"
 #include "peer/redis_conn.h"
-#include "peer/redis_greeting.h"
 #include "peer/redis_format.h"
+#include "peer/redis_greeting.h"
+#include "peer/redis_login.h"
 #include "peer/redis_replies.h"
 #include <errno.h>
 #include <hiredis/hiredis.h>
@@ -31,7 +34,13 @@ struct batch {
     unsigned count;           /* not answered yet */
 };
 
-enum state { CLOSED, OPENING, GREETING, READY };
+enum state {
+    CLOSED,
+    LOOKING_UP, /* closed: AUTH was refused, and there may be another value soon */
+    OPENING,
+    GREETING,
+    READY
+};
 
 struct redis_link {
     struct redis_conn conn;
@@ -53,10 +62,18 @@ struct redis_link {
     struct batches batches; /* of flying */
     struct err failure;
 
-    struct buf out, hello; /* hello: the greeting, with secrets */
-    size_t sent_bytes;     /* of hello while GREETING, else of out */
+    struct buf out, hello; /* hello: the greeting, or AUTH, with secrets; leaves before out */
+    size_t sent_bytes;     /* of hello while there is one, else of out */
     struct redis_greeting greeting;
     struct batch greeting_batch;
+    struct redis_login login;
+    bool outdated;           /* AUTH is to be sent again */
+    bool asked;              /* for a look-up, for the sake of what waits */
+    struct err refusal;      /* of AUTH, before that */
+    struct deadline another; /* from a refusal until the next greeting is answered */
+    struct deadline_queue anothers;
+    struct redis_cmd auth; /* in flying if auth_flies */
+    bool auth_flies;
     struct redis_replies replies;
     struct deadline_queue reads, sends;
     struct deadline send_deadline;
@@ -87,9 +104,18 @@ static void drop_batches(struct redis_link *l)
     }
 }
 
+/* The AUTH of a connection that is logged in: nobody waits for its answer. */
+static void drop_auth(struct redis_link *l)
+{
+    if (l->auth_flies)
+        TAILQ_REMOVE(&l->flying, &l->auth, link);
+    l->auth_flies = l->outdated = false;
+}
+
 static void close_connection(struct redis_link *l)
 {
     redis_conn_close(&l->conn);
+    drop_auth(l);
     l->state = CLOSED;
     l->blocked = false;
     l->epoch++;
@@ -136,6 +162,8 @@ static void on_tell(struct deferred *d)
 static void fail_all(struct redis_link *l, const struct err *e)
 {
     close_connection(l);
+    deadline_clear(&l->anothers, &l->another);
+    redis_login_forget(&l->login);
     reset_out(l);
     TAILQ_CONCAT(&l->failing, &l->flying, link);
     TAILQ_CONCAT(&l->failing, &l->waiting, link);
@@ -167,8 +195,10 @@ static void on_flush(struct deferred *d)
 /* The connection ended. What was not sent yet goes to the next one, if no reply is missing. */
 static void lose(struct redis_link *l, int code, const char *words)
 {
-    bool is_idle = TAILQ_EMPTY(&l->flying) && TAILQ_EMPTY(&l->waiting);
+    bool is_idle;
 
+    drop_auth(l);
+    is_idle = TAILQ_EMPTY(&l->flying) && TAILQ_EMPTY(&l->waiting);
     if (l->state != READY || l->blocked || !TAILQ_EMPTY(&l->flying)) {
         break_off(l, code, words);
     } else {
@@ -180,18 +210,65 @@ static void lose(struct redis_link *l, int code, const char *words)
         l->on_push(l->push_arg, NULL);
 }
 
+static void add_batch(struct redis_link *l, unsigned count)
+{
+    struct batch *b = xcalloc(1, sizeof *b);
+
+    b->owner = l;
+    b->count = count;
+    TAILQ_INSERT_TAIL(&l->batches, b, link);
+}
+
 static void put_in_flight(struct redis_link *l)
 {
-    struct batch *b;
-
     if (!l->waiting_count)
         return;
-    b = xcalloc(1, sizeof *b);
-    b->owner = l;
-    b->count = l->waiting_count;
-    TAILQ_INSERT_TAIL(&l->batches, b, link);
+    add_batch(l, l->waiting_count);
     TAILQ_CONCAT(&l->flying, &l->waiting, link);
     l->waiting_count = 0;
+}
+
+static bool wants_auth(const struct redis_link *l)
+{
+    return l->outdated && !l->auth_flies;
+}
+
+static void on_logged_in_again(struct redis_cmd *cmd, int code, const struct redisReply *reply,
+                               const char *reason)
+{
+    struct redis_link *l = CONTAINER_OF(cmd, struct redis_link, auth);
+    char text[200];
+
+    (void)code;
+    (void)reason;
+    l->auth_flies = false;
+    if (reply->type == REDIS_REPLY_ERROR) {
+        redis_error_text(reply, text, sizeof text);
+        /* before version 6, where nothing needs to be done */
+        if (!str_starts(str_from(text), STR("ERR wrong number of arguments")))
+            log_warn("redis %s: it refuses the new value of %s: %s; the connection stays logged in "
+                     "as it was",
+                     l->name, secret_name(l->login.password), text);
+    }
+    if (wants_auth(l))
+        loop_defer(l->loop, &l->flush, on_flush);
+}
+
+/* All commands before it have left whole, and none of those behind it has. */
+static void log_in_again(struct redis_link *l)
+{
+    struct err e;
+
+    if (!wants_auth(l))
+        return;
+    l->outdated = false;
+    if (redis_login_check(&l->login, &e) != 0) /* it has outlived its time already */
+        return;
+    redis_login_put(&l->login, &l->hello, true);
+    l->auth.done = on_logged_in_again;
+    l->auth_flies = true;
+    add_batch(l, 1);
+    TAILQ_INSERT_TAIL(&l->flying, &l->auth, link);
 }
 
 static void on_all_left(struct redis_link *l)
@@ -204,12 +281,12 @@ static void on_all_left(struct redis_link *l)
         deadline_clear(&l->sends, &l->send_deadline);
     }
     if (l->state == GREETING) {
-        l->sent_bytes = 0;
-        wipe_hello(l);
         deadline_set(&l->reads, &l->greeting_batch.deadline);
         return;
     }
     reset_out(l);
+    if (wants_auth(l))
+        loop_defer(l->loop, &l->flush, on_flush);
     TAILQ_FOREACH_REVERSE(b, &l->batches, batches, link)
     {
         if (b->deadline.queued)
@@ -221,7 +298,7 @@ static void on_all_left(struct redis_link *l)
 /* While the socket takes less than comes, what has left must not count as waiting for ever. */
 static void drop_sent(struct redis_link *l)
 {
-    if (l->state != READY || l->sent_bytes < l->out.n / 2)
+    if (l->state != READY || l->hello.n || l->sent_bytes < l->out.n / 2)
         return;
     buf_drop(&l->out, l->sent_bytes);
     l->sent_bytes = 0;
@@ -245,29 +322,39 @@ static void on_write_error(struct redis_link *l, int error)
         lose(l, e.code, e.text);
 }
 
-static void write_out(struct redis_link *l)
+/* False: not all of it can leave now. */
+static bool write_buf(struct redis_link *l, struct buf *b)
 {
-    struct buf *b = l->state == GREETING ? &l->hello : &l->out;
-
     while (l->sent_bytes < b->n) {
         ssize_t n = redis_conn_write(&l->conn, b->p + l->sent_bytes, b->n - l->sent_bytes);
 
         if (n < 0) {
             on_write_error(l, errno);
-            return;
+            return false;
         }
         l->sent_bytes += (size_t)n;
-        l->writes += l->state == READY;
+        l->writes += b == &l->out;
     }
-    on_all_left(l);
+    return true;
+}
+
+static void write_out(struct redis_link *l)
+{
+    if (l->hello.n) {
+        if (!write_buf(l, &l->hello))
+            return;
+        l->sent_bytes = 0;
+        wipe_hello(l);
+    }
+    if (l->state == GREETING || write_buf(l, &l->out))
+        on_all_left(l);
 }
 
 static void open_connection(struct redis_link *l)
 {
-    struct redis_login login = redis_login_of(l->settings, l->kind);
     struct err e;
 
-    if (redis_login_check(&login, &e) != 0) {
+    if (redis_login_check(&l->login, &e) != 0) {
         break_off(l, e.code, e.text);
         return;
     }
@@ -279,14 +366,89 @@ static void open_connection(struct redis_link *l)
 
 static void flush(struct redis_link *l)
 {
-    if (!l->waiting_count || l->blocked)
+    if (l->blocked || (!l->waiting_count && !wants_auth(l)))
         return;
     if (l->state == CLOSED) {
+        l->asked = false;
         open_connection(l);
     } else if (l->state == READY) {
+        log_in_again(l);
         put_in_flight(l);
         write_out(l);
     }
+}
+
+/* ---- logging in ---- */
+
+/* Another value of what the server does not know; once for what waits. False: there is none. */
+static bool try_another(struct redis_link *l, const struct err *refusal)
+{
+    bool known = redis_login_is_outdated(&l->login);
+
+    if (l->asked || (!known && !redis_login_ask(&l->login)))
+        return false;
+    l->asked = true;
+    l->refusal = *refusal;
+    close_connection(l);
+    deadline_set(&l->anothers, &l->another);
+    l->state = LOOKING_UP;
+    if (known)
+        open_connection(l);
+    return true;
+}
+
+static void on_told(struct redis_login *login)
+{
+    struct redis_link *l = CONTAINER_OF(login, struct redis_link, login);
+    struct err e = l->refusal;
+    char why[300];
+
+    if (redis_login_is_outdated(login)) {
+        open_connection(l);
+        return;
+    }
+    redis_login_why(login, why, sizeof why);
+    err_set(&e, ERR_CONFIG, "%s%s", l->refusal.text, why);
+    break_off(l, e.code, e.text);
+}
+
+static void on_another_expired(struct deadline *d)
+{
+    struct redis_link *l = CONTAINER_OF(d, struct redis_link, another);
+    struct err e;
+
+    err_set(&e, ERR_TIMEOUT, "%s; it takes too long to try another value", l->refusal.text);
+    break_off(l, e.code, e.text);
+}
+
+/* A subscription takes no AUTH; what it was let in for stays good. */
+static void on_changed(struct redis_login *login)
+{
+    struct redis_link *l = CONTAINER_OF(login, struct redis_link, login);
+
+    if (l->state != READY || l->on_push)
+        return;
+    l->outdated = true;
+    loop_defer(l->loop, &l->flush, on_flush);
+}
+
+static void take_greeting(struct redis_link *l, const struct redisReply *reply)
+{
+    struct err e;
+
+    if (redis_greeting_take(&l->greeting, reply, &e) != 0) {
+        if (!l->greeting.refused || !try_another(l, &e))
+            break_off(l, e.code, e.text);
+        return;
+    }
+    if (l->greeting.done < l->greeting.count)
+        return;
+    deadline_clear(&l->reads, &l->greeting_batch.deadline);
+    deadline_clear(&l->anothers, &l->another);
+    l->state = READY;
+    if (redis_login_is_outdated(&l->login))
+        on_changed(&l->login);
+    loop_defer(l->loop, &l->flush, on_flush);
 }
 
 /* ---- in ---- */
@@ -315,21 +477,6 @@ static void answer_first(struct redis_link *l, const struct redisReply *reply)
         free(b);
     }
     cmd->done(cmd, 0, reply, NULL);
-}
-
-static void take_greeting(struct redis_link *l, const struct redisReply *reply)
-{
-    struct err e;
-
-    if (redis_greeting_take(&l->greeting, reply, &e) != 0) {
-        break_off(l, e.code, e.text);
-        return;
-    }
-    if (l->greeting.done < l->greeting.count)
-        return;
-    deadline_clear(&l->reads, &l->greeting_batch.deadline);
-    l->state = READY;
-    loop_defer(l->loop, &l->flush, on_flush);
 }
 
 /* An error that answers nothing: the server sends it to whom it does not serve. */
@@ -413,14 +560,14 @@ static void receive(struct redis_link *l, int reads_max)
 static void on_open(struct redis_conn *c)
 {
     struct redis_link *l = CONTAINER_OF(c, struct redis_link, conn);
-    struct redis_login login = redis_login_of(l->settings, l->kind);
     struct err e;
 
-    if (redis_login_check(&login, &e) != 0) { /* a value may have outlived its time meanwhile */
+    if (redis_login_check(&l->login, &e) != 0) { /* a value may have outlived its time meanwhile */
         break_off(l, e.code, e.text);
         return;
     }
-    redis_greeting_put(&l->greeting, &l->hello, l->settings, l->kind);
+    redis_greeting_put(&l->greeting, &l->hello, &l->login,
+                       l->kind == REDIS_LINK_DATA ? l->settings->database : 0);
     if (l->greeting.count) {
         l->state = GREETING;
         write_out(l);
@@ -507,7 +654,11 @@ struct redis_link *redis_link_new(struct loop *loop, struct resolver *resolver,
     redis_replies_init(&l->replies);
     deadline_queue_init(&l->reads, loop, settings->read_ms, on_read_expired);
     deadline_queue_init(&l->sends, loop, settings->send_ms, on_send_expired);
+    deadline_queue_init(&l->anothers, loop, settings->connect_ms, on_another_expired);
     redis_conn_init(&l->conn, loop);
+    l->login.on_changed = on_changed;
+    l->login.on_told = on_told;
+    redis_login_init(&l->login, settings, kind);
     return l;
 }
 
@@ -518,6 +669,7 @@ static void reap(struct dying *d)
     redis_conn_fini(&l->conn);
     deadline_queue_fini(&l->reads);
     deadline_queue_fini(&l->sends);
+    deadline_queue_fini(&l->anothers);
     redis_replies_fini(&l->replies);
     free(l->name);
     free(l);
@@ -532,6 +684,8 @@ void redis_link_free(struct redis_link *l)
     l->dead = true;
     l->on_push = NULL;
     close_connection(l);
+    deadline_clear(&l->anothers, &l->another);
+    redis_login_fini(&l->login);
     buf_free(&l->out);
     loop_undefer(l->loop, &l->flush);
     loop_undefer(l->loop, &l->tell);

@@ -2,7 +2,9 @@
  * A connection to one Redis server: commands of one turn of the loop leave in
  * one write, replies come back in order. Connects when something is sent, with
  * TLS, AUTH and SELECT before the first command; after a failure everything in
- * flight fails, and the next command connects anew. Bounds replies.
+ * flight fails, and the next command connects anew. Logs in again, on the same
+ * connection, when the password changes; where the server refuses it, asks once
+ * for another one before what waits fails. Bounds replies.
  */
 #ifndef WEIR_PEER_REDIS_LINK_H
 #define WEIR_PEER_REDIS_LINK_H
