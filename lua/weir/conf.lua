@@ -40,6 +40,20 @@ function _M.list(key)
 end
 
 
+-- All keys but vault_<type>_<field>, as { name =, text = the value as it was written, is_secret =
+-- the value is one, and not in text }.
+function _M.keys()
+  local keys = {}
+  local code = C.weir_conf_key(0, sv[0], sv[1])
+
+  while code >= 0 do
+    keys[#keys + 1] = { name = str(sv[0]), text = str(sv[1]), is_secret = code == 1 }
+    code = C.weir_conf_key(#keys, sv[0], sv[1])
+  end
+  return keys
+end
+
+
 -- The keys vault_<type>_<field>, as { name = "<type>_<field>", text =, origin = "file:line" }.
 -- The texts may be secrets: no message may show them.
 function _M.vault_settings()

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/secret.h"
 #include "conf/parse.h"
 #include "ev/loop.h"
 #include "lua/co.h"
@@ -151,6 +152,20 @@ int weir_conf_list(const char *key, size_t n, int i, weir_str *out)
         return WEIR_NONE;
     *out = ffi_str(text);
     return 0;
+}
+
+int weir_conf_key(int i, weir_str *name, weir_str *text)
+{
+    struct str value;
+    bool is_secret;
+
+    if (i < 0 || i >= CONF_KEY_COUNT)
+        return WEIR_NONE;
+    value = str_from(the_vm->args.conf->values[i].text);
+    is_secret = CONF_TABLE[i].kind == CONF_SECRET && value.n > 0 && !secret_is_name(value);
+    *name = ffi_str(str_from(CONF_TABLE[i].name));
+    *text = ffi_str(is_secret ? STR("") : value);
+    return is_secret;
 }
 
 int weir_conf_vault(int i, weir_str *name, weir_str *text, weir_str *origin)

@@ -211,6 +211,11 @@ int weir_conf_get(const char *key, size_t n, weir_str *out);
 /* The i-th configured value of a list key; WEIR_NONE behind the last. */
 int weir_conf_list(const char *key, size_t n, int i, weir_str *out);
 /*
+ * The i-th key, and its value as it was written, defaults filled in, references as they are; 1: the
+ * value is a secret, and text is empty; WEIR_NONE behind the last.
+ */
+int weir_conf_key(int i, weir_str *name, weir_str *text);
+/*
  * The i-th key vault_<type>_<field>: "<type>_<field>", its value, and where it was written;
  * WEIR_NONE behind the last.
  */
@@ -290,6 +295,24 @@ enum { WEIR_SIGNATURE_MAX = 1024 };
 int weir_sign_rs256(const char *pem, size_t pem_n, const char *p, size_t n, unsigned char *out,
                     weir_str *why);
 
+/* ---- files that others change ---- */
+
+/*
+ * Watches what a path leads to: a number, or an error, and why says what keeps it from being
+ * watched. next: the number of one that changed, or WEIR_WAIT (yield, and call it again); only one
+ * coroutine may wait so. It is not told of again until it is watched again, which comes before it
+ * is read; where that fails, it is not watched any longer.
+ */
+int weir_watch_open(const char *path, size_t n, weir_str *why);
+int weir_watch_next(void);
+int weir_watch_again(int number, weir_str *why);
+/*
+ * The bytes of a regular file below a directory; neither name may hold NUL. text is valid until
+ * they are wiped, or says why it cannot be read. Blocks.
+ */
+int weir_file_read(const char *dir, const char *path, size_t max_bytes, weir_str *text);
+void weir_file_wipe(void);
+
 /* ---- calling out over HTTP ---- */
 
 typedef struct weir_callout weir_callout;
@@ -327,21 +350,3 @@ int weir_callout_start(weir_callout *c);
 int weir_callout_result(const weir_callout *c, weir_str *out);
 int weir_callout_header_at(const weir_callout *c, int i, weir_str *name, weir_str *value);
 void weir_callout_free(weir_callout *c);
-
-/* ---- files that others change ---- */
-
-/*
- * Watches what a path leads to: a number, or an error, and why says what keeps it from being
- * watched. next: the number of one that changed, or WEIR_WAIT (yield, and call it again); only one
- * coroutine may wait so. It is not told of again until it is watched again, which comes before it
- * is read; where that fails, it is not watched any longer.
- */
-int weir_watch_open(const char *path, size_t n, weir_str *why);
-int weir_watch_next(void);
-int weir_watch_again(int number, weir_str *why);
-/*
- * The bytes of a regular file below a directory; neither name may hold NUL. text is valid until
- * they are wiped, or says why it cannot be read. Blocks.
- */
-int weir_file_read(const char *dir, const char *path, size_t max_bytes, weir_str *text);
-void weir_file_wipe(void);

@@ -256,25 +256,39 @@ static int run_restart(const struct arguments *a)
     return run_start(a);
 }
 
-static int run_plugins(const struct arguments *a)
+/* As the workers' user, who loads what workers load. */
+static int run_in_lua(const struct arguments *a)
 {
     struct conf *conf = NULL;
     struct err e;
-    int rc;
+    int rc = load_conf(a, &conf, &e);
 
-    bool check = a->argc >= 2 && strcmp(a->argv[1], "check") == 0;
-
-    if (!check && (a->argc != 2 || strcmp(a->argv[1], "list") != 0)) {
-        fprintf(stderr, "weir: expected \"weir plugins list\" or \"weir plugins check\"\n");
-        return USAGE;
-    }
-    rc = load_conf(a, &conf, &e);
     if (rc == 0)
         rc = become_worker(conf, &e);
     if (rc == 0)
         rc = lua_command(&(struct vm_args){ .conf = conf }, a->argc, a->argv, &e);
     conf_free(conf);
     return rc < 0 ? complain(&e) : rc;
+}
+
+static int run_plugins(const struct arguments *a)
+{
+    bool check = a->argc >= 2 && strcmp(a->argv[1], "check") == 0;
+
+    if (!check && (a->argc != 2 || strcmp(a->argv[1], "list") != 0)) {
+        fprintf(stderr, "weir: expected \"weir plugins list\" or \"weir plugins check\"\n");
+        return USAGE;
+    }
+    return run_in_lua(a);
+}
+
+static int run_config(const struct arguments *a)
+{
+    if (a->argc < 2 || a->argc > 3 || strcmp(a->argv[1], "show") != 0) {
+        fprintf(stderr, "weir: expected \"weir config show\", with a path behind it or none\n");
+        return USAGE;
+    }
+    return run_in_lua(a);
 }
 
 static int run_migrations(const struct arguments *a)
@@ -375,6 +389,14 @@ static const struct command COMMANDS[] = {
       "list shows the plugins that are found. check loads each, or those that are named\n"
       "behind it, and says what is wrong with it.",
       run_plugins, true, false },
+    { "config", "config show [PATH]", "prints the configuration",
+      "config show       the services, routes, plugins and vaults that would be served, as JSON:\n"
+      "                  completed by defaults; references to secrets as they are, secrets\n"
+      "                  themselves masked\n"
+      "config show PATH  one value of that, such as\n"
+      "                  plugins.rate-limiting.config.redis.password\n"
+      "config show conf  the keys of weir.conf",
+      run_config, true, false },
     { "counters", "counters get|reset|grant", "shows or changes a client's counters",
       "counters get PLUGIN IDENTIFIER      what was counted, in each window\n"
       "counters reset PLUGIN IDENTIFIER    counts from 0 again\n"

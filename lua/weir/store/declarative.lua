@@ -37,7 +37,8 @@ local entity_schemas = {
 
 local format_versions = { "1.1", "2.1", "3.0" }
 
-local _M = {}
+-- The schemas of those kinds of which there is one only.
+local _M = { schemas = entity_schemas }
 
 local reader = {}
 reader.__index = reader
