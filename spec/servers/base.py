@@ -295,6 +295,7 @@ class Handler(socketserver.BaseRequestHandler):
 
     def head(self, response, n, close):
         lines = ["HTTP/1.1 %d %s" % (response.status, REASONS.get(response.status, "Status"))]
+        lines.append(time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT", time.gmtime()))
         lines += ["%s: %s" % pair for pair in response.headers]
         lines.append("Transfer-Encoding: chunked" if n is None else "Content-Length: %d" % n)
         if close:
