@@ -101,4 +101,10 @@ return {
   ["kong.table.new"] = ALL,
   ["kong.table.clear"] = ALL,
   ["kong.table.merge"] = ALL,
+
+  ["kong.vault.is_reference"] = ALL,
+  ["kong.vault.parse_reference"] = ALL,
+  ["kong.vault.get"] = ALL,
+  ["kong.vault.update"] = ALL,
+  ["kong.vault.try"] = ALL,
 }

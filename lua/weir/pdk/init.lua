@@ -15,4 +15,5 @@ return {
   router = require "weir.pdk.router",
   service = require "weir.pdk.service",
   table = require "weir.pdk.table",
+  vault = require "weir.pdk.vault",
 }
