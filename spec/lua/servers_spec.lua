@@ -5,7 +5,7 @@ local proc = require "lib.proc"
 local env = require "lib.env"
 
 describe("the test servers", function()
-  for _, name in ipairs({ "base", "tls", "hcv", "sigv4", "aws" }) do
+  for _, name in ipairs({ "base", "tls", "hcv", "sigv4", "aws", "gcp", "azure" }) do
     it("pass their self-test: " .. name, function()
       local program = env.srcdir .. "/spec/servers/selftest/run.py"
       local text, code = proc.run({ "python3", "-B", program, name }, { timeout = 120 })

@@ -107,8 +107,9 @@ class Gate(base.Handler):
         if not good:
             return WRONG
         self.make_user(user)
-        if settings.get("max_s"):
-            self.close_in(settings["max_s"])
+        lives_s = settings.get("max_s", note if isinstance(note, float) else None)
+        if lives_s:
+            self.close_in(lives_s)
         return self.password
 
     def make_user(self, user):
@@ -137,8 +138,8 @@ class Gate(base.Handler):
 
 
 class Gated:
-    """For a Service: verify_redis(user, token, has_user) gives a note for the log, or raises
-    ValueError."""
+    """For a Service: verify_redis(user, token, has_user) gives a note for the log, or how many
+    seconds the connection may live; or it raises ValueError."""
     connections = {}
     count = 0
 

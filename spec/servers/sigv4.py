@@ -134,8 +134,8 @@ def compare(claim, secret, text):
     wanted = signature(secret, claim.date, claim.scope, text)
     if not hmac.compare_digest(wanted, claim.given):
         raise Refused("mismatch", "The request signature we calculated does not match the "
-                                  "signature you provided. Check your AWS Secret Access Key and signing "
-                                  "method. The canonical string should have been\n'%s'" % text)
+                                  "signature you provided. Check your AWS Secret Access Key and "
+                                  "signing method. The canonical string should have been\n'%s'" % text)
 
 
 def check_key(claim, keys):
