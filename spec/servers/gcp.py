@@ -185,7 +185,8 @@ class Gcp(gate.Gated, base.Service):
             name, version = found.groups()
             if token["email"] in (self.state.get("deny") or []):
                 raise Refused(403, "PERMISSION_DENIED", "Permission "
-                              "'secretmanager.versions.access' denied for resource '%s/versions/%s' (or it may not exist)."
+                              "'secretmanager.versions.access' denied for resource "
+                              "'%s/versions/%s' (or it may not exist)."
                               % (name, version))
             number, data = self.version_of(name, version)
         except Refused as err:

@@ -135,7 +135,8 @@ def compare(claim, secret, text):
     if not hmac.compare_digest(wanted, claim.given):
         raise Refused("mismatch", "The request signature we calculated does not match the "
                                   "signature you provided. Check your AWS Secret Access Key and "
-                                  "signing method. The canonical string should have been\n'%s'" % text)
+                                  "signing method. The canonical string should have been\n'%s'"
+                      % text)
 
 
 def check_key(claim, keys):

@@ -180,9 +180,9 @@ function _M.certificates(e)
   return files
 end
 
--- A service account of Google's: json, the text of its key file (token_uri is the server's that is
--- given, if one is), and state, what server.state.accounts wants.
-function _M.service_account(e, email, server)
+-- A service account of Google's: json, the text of its key file (token_uri is the issuer's,
+-- a server, if one is given), and state, what the server's state.accounts wants.
+function _M.service_account(e, email, issuer)
   local key = e:path("service-account.pem")
   local text, code = proc.run({ "/bin/sh", "-ec", [[
     openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$0" 2>&1
@@ -193,7 +193,7 @@ function _M.service_account(e, email, server)
     type = "service_account", project_id = "spec-project", private_key_id = "k1",
     private_key = proc.read_file(key), client_email = email, client_id = "100000000000000000000",
     auth_uri = "https://accounts.google.com/o/oauth2/auth",
-    token_uri = server and server.url .. "/token" or "https://oauth2.googleapis.com/token",
+    token_uri = issuer and issuer.url .. "/token" or "https://oauth2.googleapis.com/token",
   }
   return { json = json.encode(account), account = account,
            state = { [email] = { public_key = proc.read_file(key .. ".pub"), kid = "k1" } } }
