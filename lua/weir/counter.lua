@@ -4,6 +4,8 @@
 -- by each call, so results are read at once, before anything else may wait.
 
 local credential = require "weir.cloud.credential"
+local log = require "weir.log"
+local secret = require "weir.secret"
 local weir = require "weir.ffi"
 local wait = require "weir.wait"
 
@@ -26,6 +28,9 @@ local _M = {}
 
 -- The store that lies in the memory that all workers of this machine share.
 local LOCAL = 0
+
+-- One that cannot be opened yet.
+local NOWHERE = -1
 
 -- The most windows that one decision may have.
 local WINDOWS_MAX = 8
@@ -104,15 +109,42 @@ local function settings_of(redis)
 end
 
 
+-- What a store was opened with, but for its secrets, may be read out of vaults as well: then it is
+-- another store when that changes.
+local function watch_values(redis, on_stale)
+  for name, ref in pairs(redis["$refs"] or {}) do
+    local cell = not SECRETS[name] and secret.find(ref)
+    if cell then
+      secret.on_change(cell, on_stale)
+    end
+  end
+end
+
+
 -- The store of a plugin's strategy: "local" (the memory that all workers of this machine
 -- share), "cluster" or "redis". redis: the config.redis of the plugin; where it names no server
 -- that of weir.conf. sync_rate: seconds between exchanges of what was counted here; without it,
 -- or with 0, each question goes to the store. Returns nil and why not, if there is none.
-function _M.open(strategy, redis, sync_rate)
+-- on_stale() is called when the config's values have changed, so that the store is to be opened
+-- anew. With it, a store whose address no vault has given yet is one that does not answer.
+function _M.open(strategy, redis, sync_rate, on_stale)
   if strategy == "local" then
     return LOCAL
   end
-  local settings = strategy == "redis" and settings_of(redis) or ""
+  local settings = ""
+  if strategy == "redis" and redis then
+    local ok
+    if on_stale then
+      watch_values(redis, on_stale)
+    end
+    ok, settings = pcall(settings_of, redis)
+    if not ok and on_stale then
+      log.err("redis: ", settings)
+      return NOWHERE
+    elseif not ok then
+      return nil, settings
+    end
+  end
   local store = C.weir_store_open(strategy, #strategy, settings, #settings, sync_rate or 0, sv)
   if store < 0 then
     return nil, str(sv[0])

@@ -112,10 +112,18 @@ local function settle(cell, ok, value, err, ttl_s)
   if value == "" and C.weir_secret_get(cell.id, sv) == 0 and sv[0].n > 0 then
     return fail(cell, "it is empty now")
   end
-  if C.weir_secret_put(cell.id, value, #value) ~= 0 then
+  local changed = C.weir_secret_put(cell.id, value, #value)
+  if changed < 0 then
     return fail(cell, "it is longer than 1 MiB")
   end
-  return succeed(cell, ttl_s)
+  succeed(cell, ttl_s)
+  if changed == 1 then
+    local told = cell.on_change or {}
+    cell.on_change = nil
+    for _, fn in ipairs(told) do
+      fn()
+    end
+  end
 end
 
 
@@ -191,6 +199,13 @@ function _M.failure(cell)
     C.weir_secret_why(cell.id, sv)
     return str(sv[0])
   end
+end
+
+
+-- fn() is called once, when the cell gets another value. It must not wait.
+function _M.on_change(cell, fn)
+  cell.on_change = cell.on_change or {}
+  table.insert(cell.on_change, fn)
 end
 
 

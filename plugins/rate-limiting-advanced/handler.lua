@@ -90,9 +90,9 @@ end
 
 
 -- With -1 nothing is exchanged: each node counts by itself, whatever the strategy.
-local function open(conf)
+local function open(conf, forget)
   local strategy = conf.sync_rate == -1 and "local" or conf.strategy or "local"
-  return limiting.open(strategy, conf.redis, conf.sync_rate)
+  return limiting.open(strategy, conf.redis, conf.sync_rate, forget)
 end
 
 
@@ -108,7 +108,9 @@ local function prepare(conf)
   local shown = shown_of(list)
   local by = conf.identifier or "ip"
   local own = {
-    store = open(conf),
+    store = open(conf, function()
+      prepared[conf] = nil
+    end),
     fallback = limiting.open("local"),
     windows = counter.windows(list, options),
     sizes = sliding.sizes(list),

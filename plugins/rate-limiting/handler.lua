@@ -45,7 +45,9 @@ local function prepare(conf)
   local list, _, shown = windows_of(conf)
   local by = conf.limit_by or "ip"
   local own = {
-    store = limiting.open(conf.policy or "local", conf.redis, conf.sync_rate),
+    store = limiting.open(conf.policy or "local", conf.redis, conf.sync_rate, function()
+      prepared[conf] = nil
+    end),
     windows = counter.windows(list),
     shown = shown,
     draft = conf.draft_headers and headers.policies(shown),

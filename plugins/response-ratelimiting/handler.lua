@@ -110,7 +110,9 @@ local function prepare(conf)
   end
   local by, policy = conf.limit_by or "ip", conf.policy or "local"
   local own = {
-    store = limiting.open(policy, conf.redis),
+    store = limiting.open(policy, conf.redis, nil, function()
+      prepared[conf] = nil
+    end),
     asks_together = policy ~= "local" and #limits > 1,
     free_sets = {},
     limits = limits,
@@ -447,7 +449,7 @@ function ResponseRateLimiting:header_filter(conf)
   if not state then
     return -- the request was answered before access, or there is no service
   end
-  local own = prepared[conf]
+  local own = prepared[conf] or prepare(conf)
   local found = read_costs(own, req)
   if not state.known then
     return found and charge_all(own, state, found)

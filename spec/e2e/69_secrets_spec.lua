@@ -5,6 +5,7 @@ package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.pat
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
 local net = require "lib.net"
+local redis = require "lib.redis"
 local weir = require "lib.weir"
 
 -- Does what its file says: a line of Lua, with value and ttl to be set. Each call leaves a mark.
@@ -68,7 +69,7 @@ services:
   - name: service
     url: http://127.0.0.1:9
     routes: [ { name: all, paths: [ / ] } ]
-    plugins: [ { name: teller, config: CONFIG } ]
+    plugins: [ { name: teller, config: CONFIG }MORE ]
 ]]
 
 describe("a secret", function()
@@ -84,7 +85,7 @@ describe("a secret", function()
     return n
   end
 
-  local function start(config, more)
+  local function start(config, more, plugins)
     e:write("plugins/vaults/book/init.lua", VAULT)
     e:write("plugins/vaults/book/schema.lua", SCHEMA)
     weir.write_plugin(e, "teller", TELLER, FIELDS)
@@ -93,7 +94,8 @@ describe("a secret", function()
     for key, value in pairs(more or {}) do
       conf[key] = value
     end
-    w = weir.new(e, { yml = (YML:gsub("CONFIG", function() return config end)), conf = conf })
+    local yml = YML:gsub("CONFIG", function() return config end):gsub("MORE", plugins or "")
+    w = weir.new(e, { yml = yml, conf = conf })
     w:start()
   end
 
@@ -245,6 +247,25 @@ describe("a secret", function()
     end, "could not find vault %(bock%) %[{vault://bock/a}%]")
     w:expect_log("could not find vault")
     w = nil
+  end)
+
+  it("may be where a store is, which moves without a reload", function()
+    local config = "{ minute: 2, policy: redis, redis: { host: '{vault://book/host?neg_ttl=0.2}', "
+      .. "port: '{vault://book/port?ttl=1}' } }"
+    local one, two = redis.start(e), redis.start(e)
+    write("host", "return nil, 'nobody knows'")
+    write("port", "return '" .. one.port .. "'")
+    start("{ word: x }", {
+      plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e), vaults = "book",
+    }, ", { name: rate-limiting, config: " .. config .. " }")
+    assert.equal(200, ask().status) -- fault_tolerant
+    w:expect_log("host.*nobody knows; it has no value", 1)
+    w:expect_log("redis: no value for {vault://book/host%?neg_ttl=0.2}: nobody knows", 1)
+    write("host", "return '127.0.0.1'")
+    assert(net.wait_until(5, function() return ask().status == 429 end))
+    write("port", "return '" .. two.port .. "'")
+    assert(net.wait_until(5, function() return ask().status == 200 end))
+    assert(net.wait_until(5, function() return ask().status == 429 end))
   end)
 
   it("keeps its bytes", function()

@@ -64,7 +64,11 @@ void weir_secret_why(int number, weir_str *out)
 
 int weir_secret_put(int number, const char *p, size_t n)
 {
-    return secret_put(secret_of(number), str_of(p, n)) == 0 ? 0 : ERR_BOUND;
+    unsigned before = secret_version(secret_of(number));
+
+    if (secret_put(secret_of(number), str_of(p, n)) != 0)
+        return ERR_BOUND;
+    return secret_version(secret_of(number)) != before;
 }
 
 void weir_secret_fail(int number, const char *why, size_t n, int drop)

@@ -15,6 +15,9 @@ static struct {
     int count;
 } the_stores;
 
+/* What could not be opened: it answers nobody. */
+#define NOWHERE (-1)
+
 static struct store *store_of(int number)
 {
     must(number >= 1 && number <= the_stores.count);
@@ -53,7 +56,8 @@ int weir_store_open(const char *kind, size_t kind_n, const char *settings, size_
 
 void weir_store_name(int store, weir_str *out)
 {
-    *out = ffi_str(str_from(store_name(store_of(store))));
+    *out = store == NOWHERE ? ffi_str(STR("the store that could not be opened"))
+                            : ffi_str(str_from(store_name(store_of(store))));
 }
 
 /* 0, or negative: what no store can count. */
@@ -98,6 +102,8 @@ int weir_store_admit(int store, int slot, const char *id, size_t n, int count, c
     bool repeated = req && req->repeated;
     int code;
 
+    if (store == NOWHERE)
+        return ERR_CLOSED;
     if (cost < 1 || make(&q, windows, str_of(id, n), count, what, limit, sliding) < 0)
         return ERR_SYNTAX;
     w->counted_before = repeated ? cost : 0;
@@ -113,6 +119,8 @@ int weir_store_peek(int store, int slot, const char *id, size_t n, int count, co
     struct store_waiter *w = co_store_waiter((unsigned)slot);
     struct store_question q;
 
+    if (store == NOWHERE)
+        return ERR_CLOSED;
     if (make(&q, windows, str_of(id, n), count, what, NULL, sliding) < 0)
         return ERR_SYNTAX;
     w->counted_before = 0;
@@ -137,7 +145,7 @@ void weir_store_charge(int store, const char *id, size_t n, int count, const int
     const struct req *req = co_current_req();
     struct store_question q;
 
-    if (make(&q, windows, str_of(id, n), count, what, NULL, sliding) == 0 &&
+    if (store != NOWHERE && make(&q, windows, str_of(id, n), count, what, NULL, sliding) == 0 &&
         !(req && req->repeated))
         store_charge(store_of(store), &q, amount);
 }

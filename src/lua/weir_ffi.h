@@ -179,10 +179,11 @@ void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what,
 
 /*
  * Stores of counters elsewhere. open: a number for the calls below, or an error, and out says why;
- * kind and settings as stores_open of store/store.h. admit and peek: as above; WEIR_WAIT: the
- * answer comes later; below: the store does not answer. slot: 0 to 7, of the questions that this
- * coroutine asks at once; await gives WEIR_WAIT as long as there is no answer in it (yield, and
- * call it again), then what the call would have returned. Each slot must be awaited.
+ * kind and settings as stores_open of store/store.h. Store -1 is none, and never answers. admit and
+ * peek: as above; WEIR_WAIT: the answer comes later; below: the store does not answer. slot: 0 to
+ * 7, of the questions that this coroutine asks at once; await gives WEIR_WAIT as long as there is
+ * no answer in it (yield, and call it again), then what the call would have returned. Each slot
+ * must be awaited.
  */
 int weir_store_open(const char *kind, size_t kind_n, const char *settings, size_t n, double sync_s,
                     weir_str *out);
@@ -277,7 +278,7 @@ int weir_secret_open(const char *name, size_t n);
 int weir_secret_get(int number, weir_str *out);
 /* Why its last look-up failed; empty if it did not. */
 void weir_secret_why(int number, weir_str *out);
-/* How a look-up went; -3: the value is too long. */
+/* How a look-up went; put: 1 if the value is another than before, -3 if it is too long. */
 int weir_secret_put(int number, const char *p, size_t n);
 void weir_secret_fail(int number, const char *why, size_t n, int drop);
 /* WEIR_WAIT: until the next look-up has ended. */

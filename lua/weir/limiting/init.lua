@@ -53,14 +53,15 @@ end
 
 
 -- The store of a config: strategy is local, cluster or redis, sync_rate in seconds (nil or
--- less than 0: each question goes to the store). An error where there is no such store.
-function _M.open(strategy, redis, sync_rate)
+-- less than 0: each question goes to the store). An error where there is no such store. forget() is
+-- called when it is to be opened anew, because a vault has given another address.
+function _M.open(strategy, redis, sync_rate, forget)
   if strategy == "local" then
     redis, sync_rate = nil, nil
   elseif sync_rate and sync_rate < 0 then
     sync_rate = nil
   end
-  return assert(counter.open(strategy, redis, sync_rate))
+  return assert(counter.open(strategy, redis, sync_rate, forget))
 end
 
 
