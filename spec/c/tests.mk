@@ -18,6 +18,7 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_http_bodies.c \
 	spec/c/peer/test_http_nginx.c \
 	spec/c/peer/test_pg.c \
+	spec/c/peer/test_pg_login.c \
 	spec/c/peer/test_redis.c \
 	spec/c/peer/test_redis_cluster.c \
 	spec/c/peer/test_redis_link.c \

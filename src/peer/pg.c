@@ -6,6 +6,7 @@
  */
 #include "peer/pg.h"
 #include "base/mem.h"
+#include "base/secret.h"
 #include "peer/pg_dial.h"
 #include "peer/pg_params.h"
 #include <event2/event.h>
@@ -16,12 +17,20 @@
 
 #define STATEMENTS_MAX 16 /* that are prepared on one connection */
 #define REASON_BYTES 300
+#define LONG_REASON_BYTES (3 * REASON_BYTES) /* with what came of a look-up */
 #define LISTEN_AGAIN_MIN_MS 500
 #define LISTEN_AGAIN_MAX_MS 30000
 
 TAILQ_HEAD(pg_queries, pg_query);
 
-enum state { CLOSED, CONNECTING, SETTING_UP, READY };
+enum state {
+    CLOSED,
+    CONNECTING,
+    LOOKING_UP, /* the password was refused, and there may be another one soon */
+    TOLD,       /* there are news of it */
+    SETTING_UP,
+    READY
+};
 
 struct pg {
     struct loop *loop;
@@ -29,6 +38,9 @@ struct pg {
     const struct pg_check *check;
     enum state state;
     struct pg_dial dial;
+    bool asked;                 /* for a look-up, for the sake of what waits */
+    struct secret_watch news;   /* while it is LOOKING_UP */
+    char refusal[REASON_BYTES]; /* before that */
     PGconn *conn;
     struct event *readable, *writable;
     struct pg_queries waiting, flying, failing;
@@ -86,6 +98,7 @@ static void finish(struct pg *pg, struct pg_queries *from, struct pg_query *q, i
 static void close_connection(struct pg *pg)
 {
     pg_dial_stop(&pg->dial);
+    secret_unwatch(&pg->news);
     if (pg->readable) {
         event_free(pg->readable);
         event_free(pg->writable);
@@ -124,7 +137,7 @@ static void drop_own(struct pg *pg)
 /* The connection is gone, whatever the reason; reason may lie in it. */
 static void lose(struct pg *pg, int code, const char *reason)
 {
-    char copy[REASON_BYTES];
+    char copy[LONG_REASON_BYTES];
     struct pg_query *q;
 
     snprintf(copy, sizeof copy, "%s", reason);
@@ -148,6 +161,17 @@ static void lose_as_libpq_says(struct pg *pg)
     lose(pg, ERR_CLOSED, *reason ? reason : "the server closed the connection");
 }
 
+static void give_up(struct pg *pg)
+{
+    char reason[LONG_REASON_BYTES];
+
+    if (pg->asked)
+        snprintf(reason, sizeof reason, "%s; it takes too long to try another value", pg->refusal);
+    else
+        snprintf(reason, sizeof reason, "it does not take the connection in time");
+    lose(pg, ERR_TIMEOUT, reason);
+}
+
 static void on_expired(struct deadline *d)
 {
     struct pg *pg = CONTAINER_OF(d, struct pg_query, deadline)->pg;
@@ -155,13 +179,12 @@ static void on_expired(struct deadline *d)
     if (pg->state == READY)
         lose(pg, ERR_TIMEOUT, "it does not answer in time");
     else
-        lose(pg, ERR_TIMEOUT, "it does not take the connection in time");
+        give_up(pg);
 }
 
 static void on_set_up_expired(struct deadline *d)
 {
-    lose(CONTAINER_OF(d, struct pg, set_up), ERR_TIMEOUT,
-         "it does not take the connection in time");
+    give_up(CONTAINER_OF(d, struct pg, set_up));
 }
 
 /* ---- what comes ---- */
@@ -390,12 +413,64 @@ static bool begin_session(struct pg *pg)
            (!pg->channel || send_own(pg, &pg->listen_query, &pg->listen_statement, on_listening));
 }
 
+/* What comes of the look-up is looked at in pump: these news come at any time. */
+static void on_news(struct secret_watch *w, enum secret_news news)
+{
+    struct pg *pg = CONTAINER_OF(w, struct pg, news);
+
+    (void)news;
+    secret_unwatch(w);
+    pg->state = TOLD;
+    pump_soon(pg);
+}
+
+/* Another password than the one that the server has refused. False: there will be none. */
+static bool try_another(struct pg *pg, const char *refusal)
+{
+    struct secret *password = pg->settings->password;
+
+    if (!pg->dial.refused || !password || pg->asked)
+        return false;
+    pg->news.on_news = on_news;
+    secret_watch(&pg->news, password);
+    if (secret_version(password) != pg->dial.version) {
+        on_news(&pg->news, SECRET_CHANGED);
+    } else if (!secret_ask(password)) {
+        secret_unwatch(&pg->news);
+        return false;
+    } else {
+        pg->state = LOOKING_UP;
+    }
+    pg->asked = true;
+    snprintf(pg->refusal, sizeof pg->refusal, "%s", refusal);
+    return true;
+}
+
+static void go_on_after_look_up(struct pg *pg)
+{
+    const struct secret *password = pg->settings->password;
+    char reason[LONG_REASON_BYTES];
+
+    if (secret_version(password) != pg->dial.version) {
+        pg->state = CONNECTING;
+        pg_dial_start(&pg->dial);
+        return;
+    }
+    if (*secret_why(password))
+        snprintf(reason, sizeof reason, "%s; %s: %s", pg->refusal, secret_name(password),
+                 secret_why(password));
+    else
+        snprintf(reason, sizeof reason, "%s; the vault has no other value", pg->refusal);
+    lose(pg, ERR_CLOSED, reason);
+}
+
 static void on_dialled(struct pg_dial *d, PGconn *conn, const char *reason)
 {
     struct pg *pg = CONTAINER_OF(d, struct pg, dial);
 
     if (!conn) {
-        lose(pg, ERR_CLOSED, reason);
+        if (!try_another(pg, reason))
+            lose(pg, ERR_CLOSED, reason);
         return;
     }
     pg->conn = conn;
@@ -414,6 +489,7 @@ static void on_dialled(struct pg_dial *d, PGconn *conn, const char *reason)
 static void connect_now(struct pg *pg)
 {
     pg->state = CONNECTING;
+    pg->asked = false;
     if (pg->channel)
         event_del(pg->listen_again);
     deadline_set(&pg->set_up_deadlines, &pg->set_up);
@@ -443,6 +519,8 @@ static void on_pump(struct deferred *d)
 
     if (pg->state == READY)
         send_waiting(pg);
+    else if (pg->state == TOLD)
+        go_on_after_look_up(pg);
     else if (pg->state == CLOSED && (pg->channel || !TAILQ_EMPTY(&pg->waiting)))
         connect_now(pg);
 }

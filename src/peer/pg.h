@@ -2,7 +2,8 @@
  * A connection to one PostgreSQL server, by libpq in pipeline mode: what is
  * asked in one turn of the loop leaves in one write, each query a transaction
  * of its own. Connects when something is asked; after a failure everything in
- * flight fails, and the next query connects anew.
+ * flight fails, and the next query connects anew. Where the server refuses the
+ * password, asks once for another one before what waits fails.
  */
 #ifndef WEIR_PEER_PG_H
 #define WEIR_PEER_PG_H

@@ -4,9 +4,12 @@
  */
 #include "peer/pg_dial.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "peer/pg_params.h"
 #include <arpa/inet.h>
 #include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
 
 #define REASON_BYTES 300
 
@@ -36,12 +39,41 @@ static void end(struct pg_dial *d, const char *reason)
     d->done(d, conn, reason);
 }
 
+/*
+ * Where the server's SQLSTATE stands in "... failed: FATAL:  28P01: password authentication ...";
+ * NULL: it is not the server who speaks. libpq tells of it in no other way while it connects.
+ */
+static char *find_state(char *text)
+{
+    static const char FIGURES[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+    for (char *at = text; (at = strstr(at, ":  ")); at++)
+        if (strspn(at + 3, FIGURES) == 5 && strncmp(at + 8, ": ", 2) == 0)
+            return at + 3;
+    return NULL;
+}
+
+/* libpq's words, which name the state and places in its source, as they are without. */
+static void take_words(struct pg_dial *d, char *to, size_t n)
+{
+    char text[REASON_BYTES], *state;
+
+    snprintf(text, sizeof text, "%s", d->conn ? PQerrorMessage(d->conn) : "out of memory");
+    state = find_state(text);
+    if (state) {
+        d->refused |= strncmp(state, "28P01", 5) == 0 || strncmp(state, "28000", 5) == 0;
+        state[strcspn(state, "\n")] = '\0';
+        memmove(state, state + 7, strlen(state + 7) + 1);
+    }
+    pg_one_line(text, to, n);
+}
+
 /* Another address may do better. */
 static void fail(struct pg_dial *d)
 {
     char reason[REASON_BYTES];
 
-    pg_one_line(d->conn ? PQerrorMessage(d->conn) : "out of memory", reason, sizeof reason);
+    take_words(d, reason, sizeof reason);
     pg_dial_stop(d);
     if (d->turn.nth < d->address_count)
         connect_next(d);
@@ -73,6 +105,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         wait_for(d, EV_WRITE);
         break;
     case PGRES_POLLING_OK:
+        PQsetErrorVerbosity(d->conn, PQERRORS_TERSE);
         end(d, NULL);
         break;
     default:
@@ -103,7 +136,7 @@ static void connect_to(struct pg_dial *d, const char *hostaddr)
         return;
     }
     PQsetNoticeProcessor(d->conn, on_notice, NULL);
-    PQsetErrorVerbosity(d->conn, PQERRORS_TERSE);
+    PQsetErrorVerbosity(d->conn, PQERRORS_VERBOSE);
     wait_for(d, EV_WRITE);
 }
 
@@ -150,5 +183,7 @@ void pg_dial_start(struct pg_dial *d)
 {
     d->turn = (struct resolve_turn){ 0 };
     d->address_count = 0;
+    d->refused = false;
+    d->version = d->settings->password ? secret_version(d->settings->password) : 0;
     connect_next(d);
 }

@@ -23,6 +23,8 @@ struct pg_dial {
     struct resolve_wait resolving;
     struct resolve_turn turn;
     unsigned address_count;
+    bool refused;     /* a server does not know the user, or another password of that */
+    unsigned version; /* of the password that was used */
 };
 
 void pg_dial_start(struct pg_dial *d);
