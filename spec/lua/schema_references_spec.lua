@@ -233,6 +233,9 @@ describe("messages about secrets", function()
     assert.same({ [2] = "invalid value: ***" }, errors_with({
       type = "array", encrypted = true, elements = { type = "string", match = "^[a-z]+$" },
     }, { "a", "s3cret" }))
+    assert.equal("invalid value: ***", errors_of(of({}, { shorthand_fields = {
+      { old = { type = "string", encrypted = true, func = function() end } },
+    } }), { old = "s3cret" }).old)
     assert.equal("invalid value: s3cret", errors_with({ type = "string", match = "^a" }, "s3cret"))
   end)
 end)

@@ -140,7 +140,7 @@ local function translate_shorthands(node, record, errors)
         if expanded then
           merge_missing(record, expanded)
         else
-          err = err or func_err or messages.pattern:format(messages.show(value))
+          err = err or func_err or messages.pattern:format(shown(field, value))
         end
       end
       if err then

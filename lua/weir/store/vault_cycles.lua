@@ -15,7 +15,7 @@ local function way(needs, from, to, seen)
   if from == to then
     return { to }
   end
-  seen[from] = true
+  seen[from] = true -- many ways may lead to one vault
   for _, next_one in ipairs(needs[from] or {}) do
     local rest = not seen[next_one] and way(needs, next_one, to, seen)
     if rest then
