@@ -12,11 +12,18 @@ local PART = 0.8     -- of its time that a token is used: the keeper looks again
 local _M = {}
 
 
+-- A configured text, or nil.
+local function text(value)
+  return type(value) == "string" and value ~= "" and value or nil
+end
+
+
 local function inputs_of(cloud)
   return {
-    access_key_id = cloud.aws_access_key_id, secret_access_key = cloud.aws_secret_access_key,
-    region = cloud.aws_region, assume_role_arn = cloud.aws_assume_role_arn,
-    role_session_name = cloud.aws_role_session_name,
+    access_key_id = text(cloud.aws_access_key_id), region = text(cloud.aws_region),
+    secret_access_key = text(cloud.aws_secret_access_key),
+    assume_role_arn = text(cloud.aws_assume_role_arn),
+    role_session_name = text(cloud.aws_role_session_name),
   }
 end
 
@@ -35,14 +42,14 @@ end
 -- record cloud_authentication; redis: the one around it. fresh: what was asked for before may be
 -- wrong. May wait for credentials.
 function _M.redis_password(cloud, redis, fresh)
-  local cache, user = cloud.aws_cache_name, redis.username
-  if not cache or cache == "" then
+  local cache, user = text(cloud.aws_cache_name), text(redis.username)
+  if not cache then
     return nil, "aws_cache_name is not said"
   end
-  if not user or user == "" then
+  if not user then
     return nil, "ElastiCache with IAM needs a username"
   end
-  local region, err = service.region(cloud.aws_region)
+  local region, err = service.region(text(cloud.aws_region))
   if not region then
     return nil, err
   end
