@@ -87,6 +87,7 @@ WEIR_SOURCES = \
 	src/srv/command.c \
 	src/srv/control.c \
 	src/srv/counters.c \
+	src/srv/environment.c \
 	src/srv/fcgi_conn.c \
 	src/srv/fcgi_server.c \
 	src/srv/fcgi_stream.c \

@@ -35,6 +35,7 @@ WEIR_C_SPECS = \
 	spec/c/shm/test_region.c \
 	spec/c/shm/test_siphash.c \
 	spec/c/shm/test_stats.c \
+	spec/c/srv/test_environment.c \
 	spec/c/srv/test_listen.c \
 	spec/c/srv/test_pidfile.c \
 	spec/c/srv/test_watchdog.c \

@@ -337,6 +337,20 @@ static int run_reload(const struct arguments *a)
     return control_reload(or_null(a->conf_path), or_null(a->prefix), &e) == 0 ? GOOD : complain(&e);
 }
 
+static int run_upgrade(const struct arguments *a)
+{
+    bool keeps = a->argc == 2 && strcmp(a->argv[1], "--keep-environment") == 0;
+    struct err e;
+
+    if (a->argc != 1 && !keeps) {
+        fprintf(stderr, "weir: expected \"weir upgrade [--keep-environment]\"\n");
+        return USAGE;
+    }
+    return control_upgrade(or_null(a->conf_path), or_null(a->prefix), !keeps, &e) == 0
+               ? GOOD
+               : complain(&e);
+}
+
 static int run_status(const struct arguments *a)
 {
     struct err e;
@@ -377,6 +391,12 @@ static const struct command COMMANDS[] = {
       "Loads configuration and plugins again, without losing a request. If anything is\n"
       "wrong, prints it, and what runs goes on.",
       run_reload, false, false },
+    { "upgrade", "upgrade", "replaces the running binary and its environment",
+      "Runs the installed binary in the place of the running one, without losing a request,\n"
+      "and in the environment of this command: SECRET_X=new weir upgrade. Waits until it has\n"
+      "taken over; if it cannot start, prints why, and what runs goes on.\n"
+      "  --keep-environment   in the environment of the running one",
+      run_upgrade, true, true },
     { "restart", "restart [-F]", "checks, stops, starts",
       "Checks the configuration, stops weir if it runs, and starts it.", run_restart, false,
       false },

@@ -8,6 +8,7 @@
 #include "srv/pidfile.h"
 #include "srv/state.h"
 #include "srv/status.h"
+#include "srv/upgrade.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define POLL_MS 20
 #define STOP_SPARE_MS 15000   /* over drain_timeout */
 #define RELOAD_WAIT_MS 100000 /* more than the master grants a reload */
+#define UPGRADE_WAIT_MS 80000 /* or an upgrade */
 
 struct instance {
     char pid_file[4096];
@@ -128,6 +130,49 @@ int control_reload(const char *conf_path, const char *prefix, struct err *e)
     if (rc == 0)
         rc = send_signal(&i, SIGHUP, e);
     return rc == 0 ? wait_for_reload(&i, s.reloads_begun, e) : rc;
+}
+
+/* Another master writes the state when it has taken over. */
+static int wait_for_upgrade(const struct instance *i, uint64_t before, struct err *e)
+{
+    int64_t end_ms = clock_mono_ms() + UPGRADE_WAIT_MS;
+    struct state s;
+    pid_t pid;
+
+    for (;;) {
+        if (!pidfile_is_held(i->pid_file, &pid))
+            return err_set(e, ERR_CLOSED, "weir stopped during the upgrade; see its log");
+        if (state_read(&s, i->pid_file, NULL) == 0 && (s.upgrades_done > before || s.pid != i->pid))
+            break;
+        if (clock_mono_ms() > end_ms)
+            return err_set(e, ERR_TIMEOUT,
+                           "the master, pid %d, did not hand over in time; see its log",
+                           (int)i->pid);
+        pause_ms(POLL_MS);
+    }
+    if (s.pid == i->pid)
+        return err_set(e, ERR_CONFIG, "upgrade failed, what runs goes on: %s", s.upgrade_text);
+    printf("pid %d has taken over: %s\n", (int)s.pid, s.reload_text);
+    return 0;
+}
+
+int control_upgrade(const char *conf_path, const char *prefix, bool with_environment, struct err *e)
+{
+    const union sigval mark = { .sival_int = with_environment ? UPGRADE_WITH_ENVIRONMENT : 0 };
+    struct instance i;
+    struct state s;
+    int rc = find(&i, conf_path, prefix, e);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return not_running(&i, e);
+    rc = state_read(&s, i.pid_file, e);
+    if (rc == 0 && s.upgrades_begun > s.upgrades_done)
+        return err_set(e, ERR_CONFIG, "an upgrade is going on already");
+    if (rc == 0 && sigqueue(i.pid, SIGUSR2, mark) == -1)
+        rc = err_set_errno(e, "cannot signal the master, pid %d", (int)i.pid);
+    return rc == 0 ? wait_for_upgrade(&i, s.upgrades_begun, e) : rc;
 }
 
 int control_find(const char *conf_path, const char *prefix, struct state *out, struct err *e)

@@ -19,6 +19,13 @@ int control_stop(const char *conf_path, const char *prefix, int sig, bool may_be
 /* Sends SIGHUP and waits for the outcome; prints that of a good reload. */
 int control_reload(const char *conf_path, const char *prefix, struct err *e) MUST_CHECK;
 
+/*
+ * Has the binary replaced, and waits until the new one serves. with_environment: it runs in this
+ * process's environment from then on; else in the old one's.
+ */
+int control_upgrade(const char *conf_path, const char *prefix, bool with_environment,
+                    struct err *e) MUST_CHECK;
+
 /* What the running instance says of itself: 1, 0 if none runs, or a negative code. */
 struct state;
 int control_find(const char *conf_path, const char *prefix, struct state *out,

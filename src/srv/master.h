@@ -87,6 +87,7 @@ struct upgrade {
     pid_t new_master; /* the new binary, while it starts; 0: none */
     /* what the old master listened on and the new configuration does not name; until it leaves */
     struct listeners inherited;
+    int report_fd; /* what the new binary says if it cannot start; while there is one */
     int64_t deadline_mono_ms;
     bool handed_over;
 };

@@ -88,6 +88,8 @@ int start_open(struct master *m, struct err *e)
     rc = upgrade_inherit(&inherited, e);
     m->upgrade.old_master = inherited.old_master;
     m->upgrade.inherited = inherited.listeners;
+    if (inherited.report_fd != -1)
+        m->options.daemon_fd = inherited.report_fd;
     if (rc == 0)
         rc = setup_load_conf(&conf, &m->options, NULL, e);
     if (rc == 0)

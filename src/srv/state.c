@@ -48,6 +48,9 @@ void state_write(const struct state *s, const char *pid_file)
             (unsigned long long)s->reloads_begun, (unsigned long long)s->reloads_done,
             s->reload_good);
     write_text(f, "reload_text", s->reload_text);
+    fprintf(f, "upgrades_begun %llu\nupgrades_done %llu\n", (unsigned long long)s->upgrades_begun,
+            (unsigned long long)s->upgrades_done);
+    write_text(f, "upgrade_text", s->upgrade_text);
     write_text(f, "listeners", s->listeners);
     write_text(f, "conf_path", s->conf_path);
     write_text(f, "prefix", s->prefix);
@@ -76,6 +79,7 @@ static void read_line(struct state *s, const char *key, const char *value)
         size_t size;
     } texts[] = {
         { "reload_text", s->reload_text, sizeof s->reload_text },
+        { "upgrade_text", s->upgrade_text, sizeof s->upgrade_text },
         { "listeners", s->listeners, sizeof s->listeners },
         { "conf_path", s->conf_path, sizeof s->conf_path },
         { "prefix", s->prefix, sizeof s->prefix },
@@ -102,6 +106,10 @@ static void read_line(struct state *s, const char *key, const char *value)
         s->reloads_done = (uint64_t)number;
     else if (strcmp(key, "reload_good") == 0)
         s->reload_good = number == 1;
+    else if (strcmp(key, "upgrades_begun") == 0)
+        s->upgrades_begun = (uint64_t)number;
+    else if (strcmp(key, "upgrades_done") == 0)
+        s->upgrades_done = (uint64_t)number;
 }
 
 int state_read(struct state *out, const char *pid_file, struct err *e)

@@ -18,7 +18,10 @@ struct state {
     uint64_t reloads_begun, reloads_done;
     bool reload_good;
     char reload_text[sizeof((struct err *)0)->text]; /* of the last one that is done */
-    char listeners[2048];                            /* separated by commas */
+    /* The same of upgrades; one that is good has another master write this. */
+    uint64_t upgrades_begun, upgrades_done;
+    char upgrade_text[sizeof((struct err *)0)->text]; /* why the last one failed */
+    char listeners[2048];                             /* separated by commas */
     char conf_path[1024];
     /* As of the start, for those who look at the counters. */
     char prefix[1024], counter_file[1024];

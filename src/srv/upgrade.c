@@ -1,17 +1,22 @@
 /*
  * See upgrade.h. WEIR_LISTEN_FDS holds the sockets, WEIR_UPGRADE the old
- * master's pid, the descriptor of the locked pid file and the generation. The
- * new master asks the old one to leave by SIGQUIT once its workers are ready.
+ * master's pid, the descriptors of the locked pid file and of a pipe to report
+ * into, and the generation. The new master asks the old one to leave by SIGQUIT once its workers
+ * are ready.
  */
+#define _GNU_SOURCE /* pipe2, environ */
 #include "srv/upgrade.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "srv/environment.h"
+#include "srv/instance.h"
 #include "srv/notify.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,28 +34,32 @@ int upgrade_inherit(struct inherited *out, struct err *e)
     const char *rest = getenv(UPGRADE_ENV);
     int old_master, rc;
 
-    *out = (struct inherited){ .pid_fd = -1 };
+    *out = (struct inherited){ .pid_fd = -1, .report_fd = -1 };
     if (!sockets || !rest)
         return 0;
-    if (sscanf(rest, "%d:%d:%u", &old_master, &out->pid_fd, &out->generation) != 3)
+    /* an older one hands no pipe over */
+    if (sscanf(rest, "%d:%d:%u:%d", &old_master, &out->pid_fd, &out->generation, &out->report_fd) <
+        3)
         return err_set(e, ERR_CONFIG, UPGRADE_ENV ": cannot be read: \"%s\"", rest);
     out->old_master = (pid_t)old_master;
+    if (out->report_fd != -1)
+        fcntl(out->report_fd, F_SETFD, FD_CLOEXEC);
     rc = listeners_from_text(&out->listeners, sockets, e);
     unsetenv(LISTENERS_ENV);
     unsetenv(UPGRADE_ENV);
     return rc;
 }
 
-static NORETURN void run_new_binary(struct master *m)
-{
-    const struct master_options *o = &m->options;
-    const char *argv[8] = { o->exe, "start" };
-    int argc = 2;
-    char rest[80];
+/* Who has asked for an upgrade; pid 0: somebody who leaves the environment as it is. */
+struct sender {
+    pid_t pid;
+    uid_t uid;
+};
 
-    setenv(LISTENERS_ENV, listeners_to_text(&m->current->listeners), 1);
-    snprintf(rest, sizeof rest, "%d:%d:%u", (int)getppid(), m->pidfile.fd, m->current->number);
-    setenv(UPGRADE_ENV, rest, 1);
+static void set_arguments(const struct master_options *o, const char *argv[8])
+{
+    int argc = 2;
+
     if (o->foreground)
         argv[argc++] = "--foreground";
     if (o->conf_path) {
@@ -61,33 +70,110 @@ static NORETURN void run_new_binary(struct master *m)
         argv[argc++] = "-p";
         argv[argc++] = o->prefix;
     }
+}
+
+static void hand_over(struct master *m, int report_fd)
+{
+    char rest[80];
+
+    setenv(LISTENERS_ENV, listeners_to_text(&m->current->listeners), 1);
+    snprintf(rest, sizeof rest, "%d:%d:%u:%d", (int)getppid(), m->pidfile.fd, m->current->number,
+             report_fd);
+    setenv(UPGRADE_ENV, rest, 1);
     listeners_set_inherit(&m->current->listeners, true);
     fcntl(m->pidfile.fd, F_SETFD, 0);
+    fcntl(report_fd, F_SETFD, 0);
     sigprocmask(SIG_SETMASK, &m->old_mask, NULL);
-    execv(o->exe, (char *const *)argv);
-    log_error("upgrade: cannot run %s: %s", o->exe, strerror(errno));
+}
+
+static NORETURN void run_new_binary(struct master *m, const struct sender *sender, int report_fd)
+{
+    const struct master_options *o = &m->options;
+    const char *argv[8] = { o->exe, "start" };
+    struct environment env;
+    struct err e;
+
+    set_arguments(o, argv);
+    hand_over(m, report_fd);
+    env.vars = environ; /* by now: setenv may move it */
+    if (sender->pid == 0 || environment_take(&env, sender->pid, sender->uid, &e) == 0) {
+        execve(o->exe, (char *const *)argv, env.vars);
+        err_set_errno(&e, "cannot run %s", o->exe);
+    }
+    notify_failed(report_fd, e.text);
     _exit(127);
 }
 
-void upgrade_begin(struct master *m)
+/* Logged once, told to `weir upgrade`. */
+static void fail(struct master *m, const char *why)
 {
+    log_error("upgrade: %s, the old binary goes on", why);
+    m->state.upgrades_done = m->state.upgrades_begun;
+    snprintf(m->state.upgrade_text, sizeof m->state.upgrade_text, "%s", why);
+    instance_write_state(m);
+}
+
+/* Whose environment is meant. The kernel vouches for pid and uid. */
+static int find_sender(struct sender *out, const struct signalfd_siginfo *info, struct err *e)
+{
+    *out = (struct sender){ 0 };
+    if (info->ssi_code != SI_QUEUE || info->ssi_int != UPGRADE_WITH_ENVIRONMENT)
+        return 0;
+    if (info->ssi_uid != 0 && info->ssi_uid != geteuid())
+        return err_set(e, ERR_CONFIG, "the user %u may not choose its environment", info->ssi_uid);
+    if (info->ssi_pid == 0)
+        return err_set(e, ERR_CONFIG,
+                       "the command runs in another pid namespace, where its "
+                       "environment cannot be read");
+    *out = (struct sender){ (pid_t)info->ssi_pid, info->ssi_uid };
+    return 0;
+}
+
+static int start_new_binary(struct master *m, const struct sender *sender, struct err *e)
+{
+    int fds[2];
     pid_t pid;
+
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) == -1)
+        return err_set_errno(e, "cannot make a pipe");
+    pid = fork();
+    if (pid == 0) {
+        close(fds[0]);
+        run_new_binary(m, sender, fds[1]);
+    }
+    close(fds[1]);
+    if (pid == -1) {
+        close(fds[0]);
+        return err_set_errno(e, "cannot fork");
+    }
+    m->upgrade.new_master = pid;
+    m->upgrade.report_fd = fds[0];
+    m->upgrade.deadline_mono_ms = clock_mono_ms() + START_TIMEOUT_MS;
+    return 0;
+}
+
+void upgrade_begin(struct master *m, const struct signalfd_siginfo *info)
+{
+    struct sender sender;
+    struct err e;
+    int rc;
 
     if (m->upgrade.new_master || m->stop != STOP_NOT || !m->current) {
         log_warn("upgrade: not now, %s",
                  m->upgrade.new_master ? "one is going on" : "weir is starting or stopping");
         return;
     }
-    pid = fork();
-    if (pid == 0)
-        run_new_binary(m);
-    if (pid == -1) {
-        log_error("upgrade: cannot fork: %s", strerror(errno));
+    m->state.upgrades_begun++;
+    rc = find_sender(&sender, info, &e);
+    if (rc == 0)
+        rc = start_new_binary(m, &sender, &e);
+    if (rc != 0) {
+        fail(m, e.text);
         return;
     }
-    m->upgrade.new_master = pid;
-    m->upgrade.deadline_mono_ms = clock_mono_ms() + START_TIMEOUT_MS;
-    log_notice("upgrade: %s is starting as pid %d", m->options.exe, (int)pid);
+    instance_write_state(m);
+    log_notice("upgrade: %s is starting as pid %d%s", m->options.exe, (int)m->upgrade.new_master,
+               sender.pid ? ", in the environment of the command" : "");
 }
 
 void upgrade_finish(struct master *m)
@@ -118,18 +204,35 @@ void upgrade_hand_over(struct master *m)
         kill(pid, SIGHUP);
 }
 
+/* Why the new binary has ended. */
+static void why_it_ended(struct master *m, int status, struct err *out)
+{
+    struct err told;
+
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        err_set(out, ERR_TIMEOUT, "the new binary was killed: not ready within %d s, or by others",
+                START_TIMEOUT_MS / 1000);
+    else if (WIFSIGNALED(status))
+        err_set(out, ERR_CLOSED, "the new binary died by signal %d (%s)", WTERMSIG(status),
+                strsignal(WTERMSIG(status)));
+    else if (notify_read(m->upgrade.report_fd, &told) < 0 && told.code != ERR_CLOSED)
+        err_set(out, told.code, "the new binary could not start: %s", told.text);
+    else
+        err_set(out, ERR_CLOSED, "the new binary could not start (exit status %d)",
+                WEXITSTATUS(status));
+}
+
 void upgrade_on_exit(struct master *m, int status)
 {
+    struct err why;
+
     m->upgrade.new_master = 0;
-    if (m->upgrade.handed_over)
-        return;
-    if (WIFSIGNALED(status))
-        log_error("upgrade: the new binary died by signal %d (%s), the old one goes on",
-                  WTERMSIG(status), strsignal(WTERMSIG(status)));
-    else
-        log_error("upgrade: the new binary could not start (exit status %d), the old one goes on",
-                  WEXITSTATUS(status));
-    if (m->reload.again && m->reload.step == RELOAD_IDLE)
+    if (!m->upgrade.handed_over) {
+        why_it_ended(m, status, &why);
+        fail(m, why.text);
+    }
+    close(m->upgrade.report_fd);
+    if (!m->upgrade.handed_over && m->reload.again && m->reload.step == RELOAD_IDLE)
         kill(getpid(), SIGHUP);
 }
 
@@ -137,7 +240,6 @@ void upgrade_tick(struct master *m, int64_t now_ms)
 {
     if (!m->upgrade.new_master || m->upgrade.handed_over || now_ms < m->upgrade.deadline_mono_ms)
         return;
-    log_error("upgrade: the new binary was not ready within %d s", START_TIMEOUT_MS / 1000);
     kill(m->upgrade.new_master, SIGKILL);
     m->upgrade.deadline_mono_ms = now_ms + START_TIMEOUT_MS;
 }

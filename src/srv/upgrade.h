@@ -11,9 +11,16 @@
 struct inherited {
     pid_t old_master; /* 0: nothing is inherited */
     int pid_fd;       /* locked; -1: none */
+    int report_fd;    /* for notify_*: the old master hears how the start goes; -1: none */
     uint32_t generation;
     struct listeners listeners;
 };
+
+/*
+ * sigqueue sends this with SIGUSR2 when the new binary is to run in the environment of the
+ * process that sends it.
+ */
+#define UPGRADE_WITH_ENVIRONMENT 0x77656972 /* "weir" */
 
 /* Whether an older master has started this process. */
 bool upgrade_is_inherited(void);
@@ -21,8 +28,9 @@ bool upgrade_is_inherited(void);
 /* Reads what is inherited and takes it out of the environment. */
 int upgrade_inherit(struct inherited *out, struct err *e) MUST_CHECK;
 
-/* Starts the new binary. */
-void upgrade_begin(struct master *m);
+/* Starts the new binary: in this process's environment, or in that of who has sent the signal. */
+struct signalfd_siginfo;
+void upgrade_begin(struct master *m, const struct signalfd_siginfo *info);
 
 /* In the new master, when its workers are ready: the old one may go. */
 void upgrade_finish(struct master *m);
