@@ -70,8 +70,22 @@ describe("weir config show", function()
     assert.equal(1, code)
     assert.matches("weir%.yml:11: plugins%[1%]%.config%.redis%.password: could not find vault "
       .. "%(evn%) %[{vault://evn/secret%-redis%-password}%]", text)
-    text, code = w:command("check")
+    for _, command in ipairs({ "check", "start" }) do
+      text, code = w:command(command)
+      assert.equal(1, code)
+      assert.matches("weir%.yml:11: plugins%[1%]%.config%.redis%.password: could not find", text)
+    end
+  end)
+
+  it("reload refuses what is wrong, and what runs goes on", function()
+    w = weir.new(e, { yml = YML })
+    local text, code = w:command("start")
+    assert.equal(0, code, text)
+    w:write_yml((YML:gsub("{vault://env/[^}]*}", "{vault://env}")))
+    text, code = w:command("reload")
+    w:command("stop")
     assert.equal(1, code)
-    assert.matches("weir%.yml:11: plugins%[1%]%.config%.redis%.password: ", text)
+    assert.matches("weir%.yml:11: plugins%[1%]%.config%.redis%.password: "
+      .. "reference url is missing path %[{vault://env}%]", text)
   end)
 end)
