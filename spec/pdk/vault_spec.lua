@@ -52,7 +52,8 @@ describe("kong.vault", function()
     local options = { user = "u", ["$refs"] = { password = "{vault://pdk-count/u}",
                                                 list = { [2] = "{vault://pdk-count/u}" } },
                       list = { "x", "-" },
-                      inner = { ["$refs"] = { key = "{vault://pdk-count/u}", no = "{vault://no/u}" } } }
+                      inner = { ["$refs"] = { key = "{vault://pdk-count/u}",
+                                              no = "{vault://no/u}" } } }
     options.inner.outer = options
     kong.vault.get("{vault://pdk-count/u}")
     local same = kong.vault.update(options) == options
@@ -102,7 +103,8 @@ describe("kong.vault", function()
 
   it("knows references and their parts", function()
     assert.same({ true, false, false, false, false, { "env", "a/b c", "key", "SSL_", 1 },
-      "not a reference [nothing]", "reference url is missing path [{vault://env}]" }, l:json(pieces))
+      "not a reference [nothing]", "reference url is missing path [{vault://env}]" },
+      l:json(pieces))
   end)
 
   it("get looks up what is not known, once", function()

@@ -4,6 +4,7 @@
  */
 #include "srv/command.h"
 #include "base/log.h"
+#include "ev/loop.h"
 #include "lua/vm.h"
 #include "srv/control.h"
 #include "srv/counters.h"
@@ -291,6 +292,48 @@ static int run_config(const struct arguments *a)
     return run_in_lua(a);
 }
 
+/* What is wrong in weir.conf is told, and what can be looked up nevertheless is. */
+static int load_conf_somehow(const struct arguments *a, struct conf **conf, struct err *e)
+{
+    const struct conf_override overrides[] = {
+        { *a->prefix ? "prefix" : NULL, a->prefix },
+        { NULL, NULL },
+    };
+
+    if (load_conf(a, conf, e) == 0)
+        return 0;
+    complain(e);
+    return conf_load_lenient(conf, or_null(a->conf_path), overrides, e) == 0 ? FAILED : e->code;
+}
+
+static int run_vault(const struct arguments *a)
+{
+    bool list = a->argc == 2 && strcmp(a->argv[1], "list") == 0;
+    struct vm_args args = { 0 };
+    struct conf *conf = NULL;
+    struct err e;
+    int rc, status;
+
+    if (!list && (a->argc != 3 || strcmp(a->argv[1], "get") != 0)) {
+        fprintf(stderr,
+                "weir: expected \"weir vault list\" or \"weir vault get\" and a reference\n");
+        return USAGE;
+    }
+    rc = status = load_conf_somehow(a, &conf, &e);
+    if (rc >= 0)
+        rc = become_worker(conf, &e);
+    if (rc == 0) {
+        log_set_level(LOG_CRIT); /* the command says by itself what was not found */
+        args = (struct vm_args){ .conf = conf, .loop = loop_new() };
+        rc = lua_command(&args, a->argc, a->argv, &e);
+        loop_free(args.loop);
+    }
+    conf_free(conf);
+    if (rc < 0)
+        return complain(&e);
+    return list && status != GOOD ? FAILED : rc;
+}
+
 static int run_migrations(const struct arguments *a)
 {
     struct conf *conf = NULL;
@@ -417,6 +460,12 @@ static const struct command COMMANDS[] = {
       "                  plugins.rate-limiting.config.redis.password\n"
       "config show conf  the keys of weir.conf",
       run_config, true, false },
+    { "vault", "vault get|list", "looks up secrets",
+      "vault get REFERENCE  prints the secret that a reference names, such as\n"
+      "                     {vault://env/redis-password}, or shorter env/redis-password\n"
+      "vault list           shows each reference of the configuration and whether it can be\n"
+      "                     looked up, but no secret (exit status 1: one cannot)",
+      run_vault, true, false },
     { "counters", "counters get|reset|grant", "shows or changes a client's counters",
       "counters get PLUGIN IDENTIFIER      what was counted, in each window\n"
       "counters reset PLUGIN IDENTIFIER    counts from 0 again\n"

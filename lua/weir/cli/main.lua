@@ -6,6 +6,7 @@ local commands = {
   counters = "weir.cli.counters",
   plugins = "weir.cli.plugins",
   references = "weir.cli.references", -- not for people: see src/srv/references.c
+  vault = "weir.cli.vault",
 }
 
 -- argv: the command and its arguments.

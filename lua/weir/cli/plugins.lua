@@ -1,6 +1,7 @@
 -- `weir plugins list` and `weir plugins check`: what is in the plugin
 -- directories, and whether it would load.
 
+local columns = require("weir.cli.columns")
 local loader = require("weir.loader")
 
 local _M = {}
@@ -38,22 +39,6 @@ local function rows_of(plugins)
   return rows
 end
 
-local function print_table(rows, out)
-  local widths = {}
-  for _, row in ipairs(rows) do
-    for i, cell in ipairs(row) do
-      widths[i] = math.max(widths[i] or 0, #cell)
-    end
-  end
-  for _, row in ipairs(rows) do
-    local cells = {}
-    for i, cell in ipairs(row) do
-      cells[i] = i < #row and cell .. (" "):rep(widths[i] - #cell) or cell
-    end
-    out:write(table.concat(cells, "  "), "\n")
-  end
-end
-
 local function report(errors)
   for _, err in ipairs(errors) do
     io.stderr:write(err, "\n")
@@ -63,7 +48,7 @@ end
 
 local function list()
   local plugins, errors = loader.load_configured()
-  print_table(rows_of(plugins), io.stdout)
+  columns.write(rows_of(plugins), io.stdout)
   return report(errors)
 end
 
