@@ -13,6 +13,8 @@ WEIR_C_SPECS = \
 	spec/c/ev/test_watch.c \
 	spec/c/lua/test_exchange.c \
 	spec/c/lua/test_forwarded.c \
+	spec/c/peer/test_callout.c \
+	spec/c/peer/test_callout_many.c \
 	spec/c/peer/test_errands.c \
 	spec/c/peer/test_http.c \
 	spec/c/peer/test_http_bodies.c \

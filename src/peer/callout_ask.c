@@ -232,47 +232,66 @@ static int rename_server(struct callout *c, const char *host, const char *port, 
     return 0;
 }
 
-static int check_place(struct callout *c, const char *scheme, const char *host, const char *port)
+static int check_place(struct callout *c, bool is_https, const char *host, const char *port)
 {
-    bool https = strcmp(scheme, "https") == 0;
     int n;
 
-    if (!https && strcmp(scheme, "http") != 0)
-        return err_set(&c->e, ERR_SYNTAX, "the URL is neither http nor https");
     if (c->texts[CALLOUT_UNIX_SOCKET])
         n = snprintf(c->where, sizeof c->where, "unix:%s", c->texts[CALLOUT_UNIX_SOCKET]);
     else
         n = snprintf(c->where, sizeof c->where, "%s:%s", host, port);
     if (n >= (int)sizeof c->where)
         return err_set(&c->e, ERR_BOUND, "the URL's host is too long");
-    if (https && c->texts[CALLOUT_SERVER_NAME])
+    if (is_https && c->texts[CALLOUT_SERVER_NAME])
         return rename_server(c, host, port, strcmp(port, "443") == 0);
     return 0;
+}
+
+static bool url_has(CURLU *url, CURLUPart part)
+{
+    char *text = NULL;
+    bool has = curl_url_get(url, part, &text, 0) == CURLUE_OK && *text;
+
+    curl_free(text);
+    return has;
+}
+
+/* 1: https; 0: http; below: something else. */
+static int scheme_of(CURLU *url)
+{
+    char *scheme = NULL;
+    int rc = -1;
+
+    if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
+        rc = strcmp(scheme, "https") == 0 ? 1 : strcmp(scheme, "http") == 0 ? 0 : -1;
+    curl_free(scheme);
+    return rc;
 }
 
 static int parse_url(struct callout *c)
 {
     const char *text = c->texts[CALLOUT_URL] ? c->texts[CALLOUT_URL] : "";
-    char *scheme = NULL, *host = NULL, *port = NULL, *user = NULL, *password = NULL;
-    int rc;
+    char *host = NULL, *port = NULL;
+    CURLUcode code;
+    int rc, https;
 
     c->url = curl_url();
     must(c->url);
-    if (curl_url_set(c->url, CURLUPART_URL, text, CURLU_PATH_AS_IS) != CURLUE_OK ||
-        curl_url_get(c->url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(c->url, CURLUPART_HOST, &host, 0) != CURLUE_OK || !*host ||
-        curl_url_get(c->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
-        rc = err_set(&c->e, ERR_SYNTAX, "the URL is invalid");
-    else if (curl_url_get(c->url, CURLUPART_USER, &user, 0) == CURLUE_OK ||
-             curl_url_get(c->url, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK)
+    code = curl_url_set(c->url, CURLUPART_URL, text, CURLU_PATH_AS_IS);
+    https = scheme_of(c->url);
+    if (code == CURLUE_UNSUPPORTED_SCHEME || (code == CURLUE_OK && https < 0))
+        rc = err_set(&c->e, ERR_SYNTAX, "the URL is neither http nor https");
+    else if (code == CURLUE_OK &&
+             (url_has(c->url, CURLUPART_USER) || url_has(c->url, CURLUPART_PASSWORD)))
         rc = err_set(&c->e, ERR_SYNTAX, "the URL has a user in it");
+    else if (code != CURLUE_OK || !url_has(c->url, CURLUPART_HOST) ||
+             curl_url_get(c->url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+             curl_url_get(c->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
+        rc = err_set(&c->e, ERR_SYNTAX, "the URL is invalid");
     else
-        rc = check_place(c, scheme, host, port);
-    curl_free(scheme);
+        rc = check_place(c, https == 1, host, port);
     curl_free(host);
     curl_free(port);
-    curl_free(user);
-    curl_free(password);
     return rc;
 }
 

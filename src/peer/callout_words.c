@@ -76,6 +76,8 @@ int callout_words(struct err *e, CURL *easy, CURLcode code, const struct callout
     case CURLE_RECV_ERROR: /* a refused client certificate is told this late */
         if (strncmp(place->detail, "OpenSSL ", 8) == 0)
             return tls_words(e, code, place);
+        if (strstr(place->detail, "chunked"))
+            return err_set(e, ERR_SYNTAX, "%s does not speak HTTP", place->where);
         return err_set(e, ERR_CLOSED, "%s broke off the connection", place->where);
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
