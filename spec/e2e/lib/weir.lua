@@ -133,10 +133,14 @@ local function command_of(self, verb, opts)
   end
   local vars = mode_environment(self.whole_writes)
   vars.WEIR_SPEC_DIR = self.env.dir
+  for name, value in pairs(opts.vars or {}) do
+    vars[name] = value
+  end
   return argv, { env = vars, timeout = opts.timeout }
 end
 
--- A command on this configuration, such as "check": its output and exit code.
+-- A command on this configuration, such as "check": its output and exit code. opts: args, timeout,
+-- vars (more variables of its environment).
 function weir:command(verb, opts)
   return proc.run(command_of(self, verb, opts or {}))
 end
