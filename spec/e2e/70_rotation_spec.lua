@@ -1,0 +1,266 @@
+-- Passwords of stores that are changed while requests come, in the store and in
+-- the vault, in either order: no request fails, and exactly what the limit says
+-- is admitted; what happens where the two do not agree.
+package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
+local env = require "lib.env"
+local load = require "lib.load"
+local modes = require "lib.modes"
+local net = require "lib.net"
+local nodes = require "lib.nodes"
+local postgres = require "lib.postgres"
+local redis = require "lib.redis"
+local stores = require "lib.stores"
+local upstream = require "lib.upstream"
+
+local LIMIT = modes.is_slow() and 100 or 400
+local PARALLEL = modes.is_slow() and 2 or 6
+local RIGHTS = "~{w1:* +eval +evalsha +time +mget +incrby +pexpireat +del +hset +hgetall"
+local PASSWORDS = { "pass#one 'x'", "pass two", "pass\"three", "pass\\four" }
+
+describe("the password of", function()
+  local e, service, server, n, source
+  local it = modes.first_without_jit(it)
+
+  local function write(name, text)
+    local new = e:write("secrets/." .. name, text .. "\n")
+    assert(os.rename(new, e:path("secrets/" .. name)))
+  end
+
+  -- Two weirs with two workers each. config: of the plugin, the limit apart; conf: of weir.conf;
+  -- vaults: of weir.yml; vars: of the environment.
+  local function start_nodes(config, conf, vaults, vars)
+    n = nodes.new(e, {
+      name = "n" .. e:port() .. "-", n = 2, conf = conf,
+      start_of = function() return { vars = vars } end,
+      yml = stores.yml(service.url, {
+        { "/exact", "rate-limiting",
+          ("hour: %d, fault_tolerant: false, %s"):format(LIMIT, config) },
+      }, vaults),
+    })
+    if conf and conf.database == "postgres" then
+      stores.migrate({ needs_tables = true }, n[1])
+    end
+    n:start()
+    stores.stay_in_hour(60)
+    source = env.client()
+  end
+
+  local function files_vault()
+    return ("vaults:\n  - { name: fs, prefix: files, config: { prefix: %s } }\n"):format(
+      e:path("secrets"))
+  end
+
+  -- A Redis whose user weir has the first password, which the vault knows.
+  local function start_redis(reference, vaults)
+    server = redis.start(e, { users = { "user default on nopass ~* &* +@all",
+                                        "user weir on " .. RIGHTS } })
+    server:cli("ACL", "SETUSER", "weir", ">" .. PASSWORDS[1])
+    start_nodes(("policy: redis, redis: { host: 127.0.0.1, port: %d, username: weir, "
+                 .. "password: %q, timeout: 2000 }"):format(server.port, reference), nil, vaults)
+  end
+
+  local function connections()
+    local count = 0
+    for _, client in ipairs(server:clients()) do
+      count = count + (client.user == "weir" and 1 or 0)
+    end
+    return count
+  end
+
+  local function reload()
+    for _, node in ipairs(n) do
+      assert(node:reload())
+    end
+  end
+
+  -- Requests while happen() runs: all are answered, and with those behind them as many are let
+  -- through as the limit says.
+  local function under_load(happen)
+    local finish = load.start(e, n.address, { parallel = PARALLEL, seconds = 4, source = source,
+                                              path = "/exact/delay?ms=40" })
+    net.sleep(0.5)
+    happen()
+    local got = finish()
+    assert.equal(0, got.failed, got.text)
+    assert.equal(got.sent, (got.status[200] or 0) + (got.status[429] or 0), got.text)
+    return got
+  end
+
+  local function assert_exact(first)
+    local rest = load.run(e, n.address, { parallel = PARALLEL, requests = LIMIT + 50,
+                                          source = source, path = "/exact" })
+    assert.equal(0, rest.failed, rest.text)
+    assert.equal(LIMIT, (first and first.status[200] or 0) + (rest.status[200] or 0), rest.text)
+    assert.equal(LIMIT + 50, (rest.status[200] or 0) + (rest.status[429] or 0), rest.text)
+  end
+
+  -- Until each connection to Redis has logged in again.
+  local function until_logged_in_again(logins)
+    local wanted = logins + connections()
+    assert(net.wait_until(10, function()
+      return server:calls().auth >= wanted
+    end), "no new login")
+  end
+
+  before_each(function()
+    e = env.new()
+    service = upstream.nginx(e)
+  end)
+
+  after_each(function()
+    e:check()
+    for _, node in ipairs(n or {}) do
+      local wrote = node:log() .. node:output()
+      for _, text in ipairs(PASSWORDS) do
+        assert.is_nil(wrote:find(text, 1, true), "weir wrote a secret")
+      end
+    end
+    if n then
+      n:stop()
+    end
+    if server then
+      server:stop()
+    end
+    n, server = nil, nil
+    e:destroy()
+  end)
+
+  it("Redis is one that it takes beside the old one, for a while", function()
+    write("redis", PASSWORDS[1])
+    start_redis("{vault://files/redis}", files_vault())
+    assert_exact(under_load(function()
+      assert.equal(4, connections())
+      local logins = server:calls().auth
+      server:cli("ACL", "SETUSER", "weir", ">" .. PASSWORDS[2])
+      write("redis", PASSWORDS[2])
+      until_logged_in_again(logins)
+      server:cli("ACL", "SETUSER", "weir", "<" .. PASSWORDS[1])
+      net.sleep(0.3)
+      reload()
+    end))
+    assert.equal("", server:cli("ACL", "LOG"))
+  end)
+
+  it("Redis is another one there before the vault knows", function()
+    write("redis", PASSWORDS[1])
+    start_redis("{vault://files/redis}", files_vault())
+    assert_exact(under_load(function()
+      local logins = server:calls().auth
+      server:cli("ACL", "SETUSER", "weir", "resetpass", ">" .. PASSWORDS[3])
+      net.sleep(0.5)
+      write("redis", PASSWORDS[3])
+      until_logged_in_again(logins)
+      reload()
+    end))
+    assert.equal("", server:cli("ACL", "LOG"))
+  end)
+
+  it("Redis is another one in the vault before Redis knows", function()
+    write("redis", PASSWORDS[1])
+    start_redis("{vault://files/redis}", files_vault())
+    n:expect_log("it refuses the new value of {vault://files/redis}: WRONGPASS", 2)
+    assert_exact(under_load(function()
+      local logins = server:calls().auth
+      write("redis", PASSWORDS[4])
+      until_logged_in_again(logins)
+      server:cli("ACL", "SETUSER", "weir", "resetpass", ">" .. PASSWORDS[4])
+      reload()
+    end))
+  end)
+
+  it("the nodes of a Cluster is one that they take beside the old one, for a while", function()
+    write("redis", PASSWORDS[1])
+    server = redis.start_cluster(e, { password = PASSWORDS[1] })
+    start_nodes(("policy: redis, redis: { cluster_addresses: [ %q, %q ], "
+                 .. "password: '{vault://files/redis}' }"):format(server.addresses[1],
+                 server.addresses[2]), nil, files_vault())
+    assert_exact(under_load(function()
+      for _, node in ipairs(server.nodes) do
+        node:cli("ACL", "SETUSER", "default", ">" .. PASSWORDS[2])
+        node:cli("CONFIG", "SET", "masterauth", PASSWORDS[2])
+        node.password = PASSWORDS[2]
+      end
+      write("redis", PASSWORDS[2])
+      net.sleep(1)
+      for _, node in ipairs(server.nodes) do
+        node:cli("ACL", "SETUSER", "default", "<" .. PASSWORDS[1])
+      end
+      reload()
+    end))
+    for _, node in ipairs(server.nodes) do
+      assert.equal("", node:cli("ACL", "LOG"))
+    end
+  end)
+
+  -- The Sentinels are asked at the start and after a failover, of which their subscription tells.
+  it("Sentinels is one that they take beside the old one, for a while", function()
+    write("sentinel", PASSWORDS[1])
+    write("redis", "of-the-servers")
+    server = redis.start_sentinels(e, { password = "of-the-servers",
+                                        sentinel_password = "of-the-sentinels" })
+    for _, sentinel in ipairs(server.sentinels) do
+      sentinel:cli("ACL", "SETUSER", "weir", "on", ">" .. PASSWORDS[1], "&*", "+sentinel",
+                   "+subscribe", "+ping")
+    end
+    start_nodes(("policy: redis, redis: { sentinel_master: mymaster, sentinel_role: master, "
+                 .. "sentinel_addresses: [ %q, %q, %q ], sentinel_username: weir, "
+                 .. "sentinel_password: '{vault://files/sentinel}', "
+                 .. "password: '{vault://files/redis}' }"):format(unpack(server.addresses)),
+                nil, files_vault())
+    assert_exact(under_load(function()
+      for _, sentinel in ipairs(server.sentinels) do
+        sentinel:cli("ACL", "SETUSER", "weir", ">" .. PASSWORDS[3])
+      end
+      write("sentinel", PASSWORDS[3])
+      net.sleep(0.5)
+      for _, sentinel in ipairs(server.sentinels) do
+        sentinel:cli("ACL", "SETUSER", "weir", "<" .. PASSWORDS[1])
+      end
+      reload()
+    end))
+    n:expect_log("does not answer:", "maybe")
+    assert.is_true(server:fail_over())
+    assert(net.wait_until(10, function()
+      return load.run(e, n.address, { requests = 16, parallel = 4, source = env.client(),
+                                      path = "/exact" }).status[200] == 16
+    end), "the new master is not found")
+    for _, sentinel in ipairs(server.sentinels) do
+      assert.equal("", sentinel:cli("ACL", "LOG"))
+    end
+  end)
+
+  it("a Redis with requirepass comes from weir.conf and the environment", function()
+    local value = "#1 'secret' \"redis\""
+    server = redis.start(e, { password = value })
+    for i, config in ipairs({
+      "policy: redis", -- weir.conf's
+      ("policy: redis, redis: { host: 127.0.0.1, port: %d, "
+       .. "password: '{vault://env/secret-redis-password}' }"):format(server.port),
+    }) do
+      local more = i == 1 and { redis_host = "127.0.0.1", redis_port = server.port,
+                                redis_password = "{vault://env/secret-redis-password}" } or {}
+      start_nodes(config, more, nil, { SECRET_REDIS_PASSWORD = value })
+      assert_exact()
+      local wrote = n[1]:log() .. n[1]:output()
+      assert.is_nil(wrote:find(value, 1, true))
+      n:stop()
+      n = nil
+    end
+  end)
+
+  it("PostgreSQL is another one in both", function()
+    server = postgres.start(e, { password = "first one" })
+    write("pg", "first one")
+    start_nodes("policy: cluster", {
+      database = "postgres", pg_host = "127.0.0.1", pg_port = server.port,
+      pg_user = server.user, pg_database = server.database, pg_timeout = 5000,
+      pg_password = "{vault://fs/pg}", vault_fs_prefix = e:path("secrets"),
+    })
+    assert_exact(under_load(function()
+      server:sql("ALTER ROLE weir PASSWORD 'pass two'")
+      net.sleep(0.3)
+      write("pg", "pass two")
+      reload()
+    end))
+  end)
+end)
