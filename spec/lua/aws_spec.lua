@@ -72,9 +72,10 @@ local function file_with(text)
   return path
 end
 
--- fresh: what examples before have learnt does not count
+-- without what was learnt before
 local function find(inputs)
-  return credentials.get(inputs or {}, true)
+  package.loaded["weir.cloud.aws.credentials"] = nil
+  return require("weir.cloud.aws.credentials").get(inputs or {})
 end
 
 describe("weir.cloud.aws", function()
@@ -248,6 +249,18 @@ describe("weir.cloud.aws", function()
       assert.equal("TWO", credentials.get(inputs).access_key_id)
       assert.equal("TWO", credentials.get(inputs).access_key_id)
       assert.equal(2, #asked)
+    end)
+
+    it("are asked for again when they are refused, but not without end", function()
+      environment({ AWS_CONTAINER_CREDENTIALS_FULL_URI = "http://127.0.0.1:99/x" })
+      answers = { { "", 200, agent_answer("ONE") } }
+      local inputs = { region = "keep-3" }
+      credentials.get(inputs)
+      for seconds = 0, 40 do
+        assert.equal("ONE", credentials.get(inputs, true).access_key_id)
+        assert.equal(2 + math.floor(seconds / 15), #asked)
+        now = now + 1
+      end
     end)
 
     it("are used to their end while their source fails", function()

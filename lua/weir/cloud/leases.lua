@@ -18,8 +18,10 @@ local leases = {}
 leases.__index = leases
 
 
-function _M.new()
-  return setmetatable({ kept = {} }, leases)
+-- doubt_s (0): what is new because the one before was refused is not doubted for that long. Else
+-- whoever is refused for another reason would look up without end.
+function _M.new(doubt_s)
+  return setmetatable({ kept = {}, doubt_s = doubt_s or 0 }, leases)
 end
 
 
@@ -61,7 +63,7 @@ end
 
 
 local function look_up(lease, produce, fresh)
-  lease.looking, lease.fresh = true, fresh
+  lease.looking, lease.fresh, lease.fresh_at = true, fresh, fresh and C.weir_now() or nil
   local ok, value, err, ends_at = xpcall(produce, trace)
   lease.looking = nil
   return settle(lease, ok, value, err, ends_at)
@@ -83,6 +85,9 @@ function leases:get(key, produce, fresh)
       timer.sleep(POLL_S)
     until not lease.looking
     return lease.value, lease.value == nil and lease.err or nil
+  end
+  if fresh and lease.fresh_at and now < lease.fresh_at + self.doubt_s then
+    fresh = false
   end
   if lease.value ~= nil and not fresh and now < lease.renew_at then
     return lease.value
