@@ -27,7 +27,8 @@ describe("the documents", function()
 
   it("give examples of weir.yml that are good", function()
     local seen = 0
-    for _, path in ipairs({ "doc/declarative.md", "plugins/rate-limiting/README.md",
+    for _, path in ipairs({ "doc/declarative.md", "doc/vaults.md",
+                            "plugins/rate-limiting/README.md",
                             "plugins/rate-limiting-advanced/README.md" }) do
       for text in read(path):gmatch("\n```yaml\n(.-)\n```\n") do
         local config, errors = declarative.parse(text, subschemas, path, options)
@@ -36,7 +37,7 @@ describe("the documents", function()
       end
     end
     assert(declarative.parse(read("etc/weir.yml"), subschemas))
-    assert.equal(5, seen)
+    assert.equal(6, seen)
   end)
 
   it("know the fields of services and routes", function()

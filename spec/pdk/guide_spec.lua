@@ -1,10 +1,11 @@
--- The plugins of doc/plugins.md do what the guide says, as they stand there.
+-- The plugins and the vault of doc/plugins.md do what the guide says, as they stand there.
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
 local proc = require "lib.proc"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
+local stdlib = require "posix.stdlib"
 
 local guide = assert(proc.read_file(env.srcdir .. "/doc/plugins.md"))
 
@@ -26,12 +27,16 @@ describe("doc/plugins.md", function()
     local service = upstream.nginx(e)
     e:write("plugins/door/handler.lua", lua[1])
     e:write("plugins/door/schema.lua", lua[2])
-    e:write("plugins/upload-bytes/handler.lua", lua[3])
-    e:write("plugins/upload-bytes/schema.lua", lua[4])
+    e:write("plugins/vaults/shelf/init.lua", lua[3])
+    e:write("plugins/vaults/shelf/schema.lua", lua[4])
+    e:write("plugins/upload-bytes/handler.lua", lua[5])
+    e:write("plugins/upload-bytes/schema.lua", lua[6])
     w = weir.new(e, {
       conf = { plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins") },
-      yml = '_format_version: "3.0"\n' .. blocks("yaml")[1] .. "\nservices:\n  - url: "
-            .. service.url .. "/headers\n    routes:\n      - paths: [ / ]\n"
+      yml = '_format_version: "3.0"\n' .. blocks("yaml")[1] .. "\n"
+            .. blocks("yaml")[2]:gsub("http://127.0.0.1:8300/secrets", service.url)
+            .. "\nservices:\n  - url: " .. service.url
+            .. "/headers\n    routes:\n      - paths: [ / ]\n"
             .. "    plugins:\n      - { name: upload-bytes, config: { bytes: 1000 } }\n",
     })
     w:start()
@@ -76,6 +81,22 @@ describe("doc/plugins.md", function()
     assert.equal("0", send(400).headers["x-bytes-left"])
     assert.equal(200, send(0).status)
     assert.equal(429, send(1).status)
+  end)
+
+  it("looks secrets up in a vault", function()
+    stdlib.setenv("SHELF_TOKEN", "open-shelf")
+    -- the service answers with the head of the request
+    local text, code = w:command("vault", { args = { "get", "books/headers" } })
+    local no, no_code = w:command("vault", { args = { "get", "books/status?" } })
+    stdlib.setenv("SHELF_TOKEN", nil)
+    assert.equal(0, code, text)
+    assert.is_truthy(text:find("^GET /headers HTTP/1.1\r\n"), text)
+    assert.is_truthy(text:find("\r\nAuthorization: Bearer open-shelf\r\n", 1, true), text)
+    assert.equal(1, no_code, no)
+    assert.is_truthy(no:find("^weir: the shelf answers %d+\n$"), no)
+    text, code = w:command("vault", { args = { "get", "books/headers" } })
+    assert.equal(1, code)
+    assert.equal("weir: {vault://env/shelf-token}: the environment has no SHELF_TOKEN\n", text)
   end)
 
   it("is what weir plugins check is happy with", function()
