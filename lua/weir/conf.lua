@@ -20,6 +20,12 @@ function _M.get(key)
 end
 
 
+-- Where it was written, for messages.
+function _M.origin(key)
+  return C.weir_conf_origin(key, #key, sv) == 0 and str(sv[0]) or "default"
+end
+
+
 function _M.bool(key)
   return _M.get(key) == "on"
 end

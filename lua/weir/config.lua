@@ -55,7 +55,7 @@ local function open_vaults()
       local _, err = vault.cell(text)
 
       if err then
-        errors[#errors + 1] = key .. ": " .. err
+        errors[#errors + 1] = ("%s: %s: %s"):format(conf.origin(key), key, err)
       end
     end
   end

@@ -124,7 +124,7 @@ describe("weir.conf", function()
     assert.matches(":%d+: vault_env_prefx: the vault env has no field prefx\n", text)
     w:write_conf({ pg_password = "{vault://nowhere/none}" })
     _, text = run("check")
-    assert.matches("pg_password: could not find vault %(nowhere%)", text)
+    assert.matches(":%d+: pg_password: could not find vault %(nowhere%)", text)
   end)
 
   it("has commands find an instance by a prefix that is a reference", function()

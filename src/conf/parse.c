@@ -176,7 +176,7 @@ static int apply_overrides(struct conf *c, const struct conf_override *o, struct
 }
 
 /* Fills {prefix} and the like in. */
-static int expand(struct conf *c, enum conf_key_index index, struct err *e)
+static int expand(struct conf *c, enum conf_key_index index, const char **text, struct err *e)
 {
     const struct {
         struct str name, value;
@@ -186,7 +186,7 @@ static int expand(struct conf *c, enum conf_key_index index, struct err *e)
         { STR("{sysconfdir}"), STR(SYSCONFDIR) },
         { STR("{localstatedir}"), STR(LOCALSTATEDIR) },
     };
-    struct str rest = str_from(c->values[index].text);
+    struct str rest = str_from(*text);
     struct buf out = { .max_bytes = VALUE_MAX_BYTES };
     int bad = 0;
 
@@ -206,7 +206,7 @@ static int expand(struct conf *c, enum conf_key_index index, struct err *e)
         rest.p += taken;
         rest.n -= taken;
     }
-    c->values[index].text = arena_str(&c->arena, (struct str){ out.p, out.n }).p;
+    *text = arena_str(&c->arena, (struct str){ out.p, out.n }).p;
     buf_free(&out);
     return bad ? conf_refuse(c, index, e, "longer than %d bytes", VALUE_MAX_BYTES) : 0;
 }
@@ -231,6 +231,10 @@ static int convert(struct conf *c, int index, struct err *e)
     struct conf_value *v = &c->values[index];
     int rc = references_fill(c, index, e);
 
+    if (rc != 0 && c->lenient) { /* the reference stays to be shown */
+        v->resolved = CONF_TABLE[index].default_text;
+        rc = expand(c, index, &v->resolved, e);
+    }
     return rc == 0 ? conf_key_convert(c, index, v->resolved ? v->resolved : v->text, e) : rc;
 }
 
@@ -239,7 +243,7 @@ static int convert_all(struct conf *c, const struct conf *old, struct err *e)
     struct err reason;
 
     for (int i = 0; i < CONF_KEY_COUNT; i++) {
-        if (expand(c, i, e) != 0)
+        if (expand(c, i, &c->values[i].text, e) != 0)
             return ERR_CONFIG;
         if (old)
             keep_old(c, old, i);

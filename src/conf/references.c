@@ -180,14 +180,28 @@ static int fill_item(struct buf *out, const struct conf *c, int index, struct st
     return 0;
 }
 
+/* Such as one whose #version the parser took for a comment. */
+static int check_ends(const struct conf *c, int index, struct err *e)
+{
+    struct str rest = str_from(c->values[index].text);
+
+    while (rest.n) {
+        struct str item = take_item(&rest, is_list(index));
+
+        if (str_starts(item, STR(OPENING)) && !is_reference(item))
+            return err_set(e, ERR_CONFIG, "a reference ends with }, and a # in it is written \\#");
+    }
+    return 0;
+}
+
 int references_fill(struct conf *c, int index, struct err *e)
 {
     struct str rest = str_from(c->values[index].text);
     struct buf out = { .max_bytes = RESOLVED_MAX_BYTES };
-    int rc = 0;
+    int rc = check_ends(c, index, e);
 
-    if (CONF_TABLE[index].kind == CONF_SECRET || !references_are_in(c, index))
-        return 0;
+    if (rc != 0 || CONF_TABLE[index].kind == CONF_SECRET || !references_are_in(c, index))
+        return rc;
     must(buf_reserve(&out, RESOLVED_MAX_BYTES)); /* so that it does not move: it is wiped */
     while (rc == 0 && rest.n)
         rc = fill_item(&out, c, index, take_item(&rest, is_list(index)), e);

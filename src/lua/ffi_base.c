@@ -168,6 +168,17 @@ int weir_conf_key(int i, weir_str *name, weir_str *text)
     return is_secret;
 }
 
+int weir_conf_origin(const char *key, size_t n, weir_str *out)
+{
+    int index = conf_key_find(str_of(key, n));
+    const char *origin = index < 0 ? NULL : the_vm->args.conf->values[index].origin;
+
+    if (!origin)
+        return WEIR_NONE;
+    *out = ffi_str(str_from(origin));
+    return 0;
+}
+
 int weir_conf_vault(int i, weir_str *name, weir_str *text, weir_str *origin)
 {
     const struct conf_setting *s = STAILQ_FIRST(&the_vm->args.conf->vault_settings);

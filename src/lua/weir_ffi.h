@@ -216,6 +216,8 @@ int weir_conf_list(const char *key, size_t n, int i, weir_str *out);
  * value is a secret, and text is empty; WEIR_NONE behind the last.
  */
 int weir_conf_key(int i, weir_str *name, weir_str *text);
+/* Where the value of a key was written, such as "/etc/weir/weir.conf:12"; WEIR_NONE: nowhere. */
+int weir_conf_origin(const char *key, size_t n, weir_str *out);
 /*
  * The i-th key vault_<type>_<field>: "<type>_<field>", its value, and where it was written;
  * WEIR_NONE behind the last.

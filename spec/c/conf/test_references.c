@@ -134,6 +134,22 @@ static void test_a_part_of_a_value_is_no_reference(void **state)
     conf_free(c);
 }
 
+static void test_a_version(void **state)
+{
+    static const char MESSAGE[] = "a reference ends with }, and a # in it is written \\#";
+    char message[200];
+    struct conf *c;
+
+    (void)state;
+    c = good("pg_password = {vault://t/SECRET\\#2}");
+    assert_string_equal(c->pg_password, "{vault://t/SECRET#2}");
+    conf_free(c);
+    snprintf(message, sizeof message, "t.conf:1: pg_password: %s", MESSAGE);
+    bad("pg_password = {vault://t/SECRET#2}", message);
+    snprintf(message, sizeof message, "t.conf:1: trusted_ips: %s", MESSAGE);
+    bad("trusted_ips = ::1,{vault://t/A", message);
+}
+
 static void test_prefix_may_be_one(void **state)
 {
     struct conf *c;
@@ -256,6 +272,9 @@ static void test_a_lenient_load(void **state)
     assert_int_equal(the_look_ups, before + 2); /* what commands do not use is not looked up */
     assert_string_equal(c->prefix, "/q");
     assert_string_equal(c->pid_file, "/q/weir.pid");
+    assert_string_equal(c->values[CONF_KEY_pid_file].text, "{vault://t/NONE}");
+    assert_string_equal(c->pg_host, "127.0.0.1");
+    assert_string_equal(c->values[CONF_KEY_pg_host].text, "{vault://t/HOST}");
     conf_free(c);
     setenv("TEST_DEAD", "1", 1);
     c = load("prefix = {vault://t/P}\n", NULL, true);
@@ -288,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_secrets_keep_references),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_a_part_of_a_value_is_no_reference),
+        cmocka_unit_test(test_a_version),
         cmocka_unit_test(test_prefix_may_be_one),
         cmocka_unit_test(test_values_are_not_shown),
         cmocka_unit_test(test_what_cannot_be_looked_up),

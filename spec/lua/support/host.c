@@ -86,3 +86,11 @@ int weir_conf_vault(int i, weir_str *name, weir_str *text, weir_str *origin)
     (void)origin;
     return WEIR_NONE;
 }
+
+int weir_conf_origin(const char *key, size_t n, weir_str *out)
+{
+    (void)key;
+    (void)n;
+    (void)out;
+    return WEIR_NONE;
+}
