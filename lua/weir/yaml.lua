@@ -115,7 +115,9 @@ function composer:scalar(event)
     or tag == core_tag .. "float" and type(value) == "number" then
     return value
   end
-  fail(event, "cannot read '" .. event.value .. "' as " .. tag)
+  -- neither is shown: it may be a password that nobody quoted; so with aliases
+  fail(event, "the tag before this value is unknown or does not fit it "
+       .. "(a text that begins with ! must be quoted)")
 end
 
 function composer:sequence(event, depth)
@@ -218,7 +220,7 @@ end
 function composer:alias(event, depth)
   local value = self.anchors[event.anchor]
   if value == nil then
-    fail(event, "unknown alias '" .. tostring(event.anchor) .. "'")
+    fail(event, "unknown alias (a text that begins with * must be quoted)")
   end
   if type(value) == "table" and self.open[value] then
     fail(event, "alias '" .. event.anchor .. "' contains itself")
