@@ -21,6 +21,7 @@ WEIR_SOURCES = \
 	src/ev/watch.c \
 	src/lua/co.c \
 	src/lua/exchange.c \
+	src/lua/ffi_ask.c \
 	src/lua/ffi_base.c \
 	src/lua/ffi_callout.c \
 	src/lua/ffi_counter.c \
@@ -114,7 +115,6 @@ WEIR_SOURCES = \
 	src/store/migrations.c \
 	src/store/pg.c \
 	src/store/pg_migrations.c \
-	src/store/pg_settings.c \
 	src/store/redis.c \
 	src/store/refusals.c \
 	src/store/settings.c \

@@ -3,8 +3,8 @@
 -- between Lua and C; they are made once for each set of windows and overwritten
 -- by each call, so results are read at once, before anything else may wait.
 
-local credential = require "weir.cloud.credential"
 local log = require "weir.log"
+local settings_of = require "weir.settings"
 local secret = require "weir.secret"
 local weir = require "weir.ffi"
 local wait = require "weir.wait"
@@ -15,12 +15,10 @@ local sv, str = weir.sv, weir.str
 local WAIT = weir.WAIT
 local SLOTS = 8 -- questions of one coroutine at once
 
-local concat = table.concat
-local ipairs, pairs = ipairs, pairs
+local pairs = pairs
 local floor = math.floor
 local min = math.min
-local sort = table.sort
-local tostring, type = tostring, type
+
 
 
 local _M = {}
@@ -67,53 +65,11 @@ function _M.windows(list, options)
 end
 
 
--- What C is told by name, not by value, where it is a secret: a new one needs no new store.
-local SECRETS = { username = true, password = true, sentinel_username = true,
-                  sentinel_password = true }
-
-
-local function text_of(value)
-  if type(value) ~= "table" then
-    return tostring(value)
-  end
-  local nodes = {}
-  for i, node in ipairs(value) do
-    nodes[i] = type(node) == "table"
-               and (node.host or node.ip) .. ":" .. (node.port or 6379) or tostring(node)
-  end
-  return concat(nodes, ",")
-end
-
-
--- config.redis -> "name=value\0...". Nodes become "host:port,host:port", a secret its reference,
--- cloud_authentication a password that renews itself.
-local function settings_of(redis)
-  local out, values = {}, {}
-  for name, value in pairs(redis or {}) do
-    values[name] = value
-  end
-  for name, ref in pairs(values["$refs"] or {}) do
-    values[name] = SECRETS[name] and ref or redis[name]
-  end
-  if values.cloud_authentication then
-    values.password = credential.name_of(redis)
-  end
-  values["$refs"], values.cloud_authentication = nil, nil
-  for name, value in pairs(values) do
-    if type(value) ~= "userdata" and type(value) ~= "cdata" then -- a null
-      out[#out + 1] = name .. "=" .. text_of(value) .. "\0"
-    end
-  end
-  sort(out)
-  return concat(out)
-end
-
-
 -- What a store was opened with, but for its secrets, may be read out of vaults as well: then it is
 -- another store when that changes.
 local function watch_values(redis, on_stale)
   for name, ref in pairs(redis["$refs"] or {}) do
-    local cell = not SECRETS[name] and secret.find(ref)
+    local cell = not settings_of.secrets[name] and secret.find(ref)
     if cell then
       secret.on_change(cell, on_stale)
     end
@@ -137,7 +93,7 @@ function _M.open(strategy, redis, sync_rate, on_stale)
     if on_stale then
       watch_values(redis, on_stale)
     end
-    ok, settings = pcall(settings_of, redis)
+    ok, settings = pcall(settings_of.of_redis, redis)
     if not ok and on_stale then
       log.err("redis: ", settings)
       return NOWHERE

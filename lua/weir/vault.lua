@@ -126,22 +126,6 @@ function _M.use(types, entities, settings)
 end
 
 
--- Whether a reference can be looked up at all: true | nil, err. prefixes: further names of
--- vaults, as keys, such as those that a file under check is about to declare.
-function _M.check(text, prefixes)
-  local ref, err = reference.parse(text)
-  if not ref then
-    return nil, err
-  end
-  if not vaults[ref.name] and not (prefixes and prefixes[ref.name]) then
-    return nil, ("could not find vault (%s) [%s]"):format(ref.name, text)
-  end
-  return true
-end
-
-
--- ---- looking up
-
 -- The config of a vault under the query of a reference; what the vault cannot use of it is ignored.
 local function config_of(vault, arguments)
   local config, errors = complete(vault.type, vault.values)
@@ -169,6 +153,28 @@ local function config_of(vault, arguments)
   return config
 end
 
+
+-- Whether a reference can be looked up at all: true | nil, err. prefixes: further names of
+-- vaults, as keys, such as those that a file under check is about to declare.
+function _M.check(text, prefixes)
+  local ref, err = reference.parse(text)
+  local ok
+  if not ref then
+    return nil, err
+  end
+  local vault = vaults[ref.name]
+  if not vault and not (prefixes and prefixes[ref.name]) then
+    return nil, ("could not find vault (%s) [%s]"):format(ref.name, text)
+  end
+  if vault then
+    ok, err = config_of(vault, ref.config)
+    return ok and true, err
+  end
+  return true
+end
+
+
+-- ---- looking up
 
 local function member(text, key)
   local object = json.decode(text)

@@ -16,6 +16,7 @@ typedef struct weir_str {
 
 typedef struct weir_req weir_req;
 typedef struct weir_re weir_re;
+typedef struct weir_answer weir_answer;
 
 enum { WEIR_ABI = 1, WEIR_NONE = -100, WEIR_WAIT = -101, WEIR_AGAIN = -102 };
 
@@ -353,3 +354,18 @@ int weir_callout_start(weir_callout *c);
 int weir_callout_result(const weir_callout *c, weir_str *out);
 int weir_callout_header_at(const weir_callout *c, int i, weir_str *name, weir_str *value);
 void weir_callout_free(weir_callout *c);
+
+/* ---- single questions to Redis and PostgreSQL ---- */
+
+/*
+ * Each on a connection of its own, with settings as weir_store_open takes them, or those of
+ * weir.conf's pg_*. NULL: the caller is no coroutine that can wait. get: WEIR_WAIT (yield, and
+ * call it again), then 0 and the text (one string, or the first column of the first row),
+ * WEIR_NONE, or an error, and out says why. The text is valid until free.
+ */
+weir_answer *weir_redis_ask(const char *settings, size_t n, int argc, const char *const *argv,
+                            const size_t *lens);
+weir_answer *weir_pg_ask(const char *settings, size_t n, const char *sql, size_t sql_n,
+                         const char *param, size_t param_n);
+int weir_answer_get(weir_answer *answer, weir_str *out);
+void weir_answer_free(weir_answer *answer);

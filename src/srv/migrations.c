@@ -8,6 +8,7 @@
 #include "srv/references.h"
 #include "store/migrations.h"
 #include "store/pg.h"
+#include "store/settings.h"
 #include "store/sqlite_migrations.h"
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static void print_where(const struct conf *conf)
         return;
     }
     arena_init(&arena, 64);
-    settings = store_pg_settings(conf, &arena);
+    settings = settings_pg(&arena, STR(""), conf);
     printf("%s", pg_name(&settings, name));
     arena_fini(&arena);
 }

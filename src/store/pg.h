@@ -8,8 +8,6 @@
 #include "peer/pg.h"
 #include "store/backend.h"
 
-struct arena;
-struct conf;
 struct resolver;
 
 /* The number of the last migration, by which a connection is judged. */
@@ -19,8 +17,5 @@ struct resolver;
 struct store_backend *store_pg_new(struct loop *loop, struct resolver *resolver,
                                    const struct pg_settings *settings)
     __attribute__((returns_nonnull));
-
-/* As weir.conf says; the texts are the conf's, the password goes with the arena. */
-struct pg_settings store_pg_settings(const struct conf *conf, struct arena *a);
 
 #endif

@@ -7,6 +7,7 @@
 #include "peer/pg_params.h"
 #include "store/migrations.h"
 #include "store/pg.h"
+#include "store/settings.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,7 +340,7 @@ static int open_session(const struct conf *conf, PGconn **out, struct err *e)
     int rc;
 
     arena_init(&arena, 64);
-    settings = store_pg_settings(conf, &arena);
+    settings = settings_pg(&arena, STR(""), conf);
     rc = begin_session(&settings, out, e);
     arena_fini(&arena);
     return rc;

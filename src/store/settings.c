@@ -6,10 +6,12 @@
 #include "store/settings.h"
 #include "base/secret.h"
 #include "conf/keys.h"
+#include "peer/pg.h"
 #include <stdlib.h>
 #include <unistd.h>
 
 #define DEFAULT_PORT 6379
+#define DEFAULT_PG_PORT 5432
 #define DEFAULT_TIMEOUT_MS 2000
 
 static const char *get(struct str texts, const char *name)
@@ -218,6 +220,50 @@ static int from_conf(struct redis_settings *s, struct arena *a, const struct con
     if (rc == 0)
         rc = list_nodes(s->cluster, &s->cluster_count, a, &c->redis_cluster_addresses, e);
     return rc;
+}
+
+static struct pg_settings pg_from_conf(struct arena *a, const struct conf *conf)
+{
+    const char *host = conf->pg_host;
+
+    if (strncmp(host, "unix:", 5) == 0)
+        host += 5;
+    return (struct pg_settings){
+        .host = host,
+        .port = (unsigned)conf->pg_port,
+        .user = conf->pg_user,
+        .database = conf->pg_database,
+        .password = settings_secret(a, conf->pg_password),
+        .schema = conf->pg_schema,
+        .ssl = conf->pg_ssl,
+        .ssl_verify = conf->pg_ssl_verify,
+        .ca_file = conf->lua_ssl_trusted_certificate,
+        .timeout_ms = conf->pg_timeout_ms,
+        /* what a crash of the server takes is the counts of its last half second */
+        .synchronous_commit = false,
+    };
+}
+
+struct pg_settings settings_pg(struct arena *a, struct str t, const struct conf *conf)
+{
+    struct pg_settings s = pg_from_conf(a, conf);
+
+    if (get(t, "host")) { /* another server than weir.conf's */
+        s.port = DEFAULT_PG_PORT;
+        s.password = NULL;
+        s.schema = NULL;
+        s.ssl = s.ssl_verify = false;
+    }
+    take_text(&s.host, a, t, "host");
+    s.port = (unsigned)number(t, "port", s.port);
+    take_text(&s.user, a, t, "user");
+    take_secret(&s.password, a, t, "password");
+    take_text(&s.database, a, t, "database");
+    take_text(&s.schema, a, t, "schema");
+    s.ssl = is_true(t, "ssl", s.ssl);
+    s.ssl_verify = is_true(t, "ssl_verify", s.ssl_verify);
+    s.timeout_ms = bound_of(t, "timeout", s.timeout_ms);
+    return s;
 }
 
 /* "[::1]" is ::1. */

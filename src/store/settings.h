@@ -1,5 +1,5 @@
 /*
- * From texts, a plugin's or those of weir.conf, to the settings of a Redis.
+ * From texts, a plugin's or those of weir.conf, to the settings of a Redis or a PostgreSQL.
  */
 #ifndef WEIR_STORE_SETTINGS_H
 #define WEIR_STORE_SETTINGS_H
@@ -10,6 +10,7 @@
 #include "peer/redis_settings.h"
 
 struct conf;
+struct pg_settings;
 struct secret;
 
 /* What a text stands for, a value or a reference to one, until the arena ends; NULL: it is empty.
@@ -25,6 +26,12 @@ struct secret *settings_secret(struct arena *a, const char *text);
  */
 int settings_redis(struct redis_settings *out, struct arena *a, struct str texts,
                    const struct conf *conf, struct err *e) MUST_CHECK;
+
+/*
+ * The same for PostgreSQL, in the names of weir.conf's pg_* without pg_; "" is weir.conf's own.
+ * What is missing lies in conf.
+ */
+struct pg_settings settings_pg(struct arena *a, struct str texts, const struct conf *conf);
 
 /* Whether weir.conf's own Redis, if it names one, and the authorities of TLS are good. */
 int settings_check(const struct conf *conf, struct err *e) MUST_CHECK;

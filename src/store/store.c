@@ -115,7 +115,7 @@ static int open_cluster(struct stores *s, struct way *w, struct err *e)
         w->name = arena_printf(&w->arena, "sqlite %s", conf->sqlite_file).p;
         return 0;
     }
-    w->pg = store_pg_settings(conf, &w->arena);
+    w->pg = settings_pg(&w->arena, STR(""), conf);
     w->backend = store_pg_new(s->args.loop, s->resolver, &w->pg);
     w->name =
         arena_printf(&w->arena, "postgres %s:%u/%s", w->pg.host, w->pg.port, w->pg.database).p;
