@@ -94,6 +94,13 @@ describe("the password of", function()
     assert.equal(LIMIT + 50, (rest.status[200] or 0) + (rest.status[429] or 0), rest.text)
   end
 
+  -- A command finds the password, too.
+  local function assert_counted()
+    local text, code = n[1]:command("counters", { args = { "get", "rate-limiting", source } })
+    assert.equal(0, code, text)
+    assert.is_truthy(text:find(("\nhour +%d +%d +0 "):format(LIMIT, LIMIT)), text)
+  end
+
   -- Until each connection to Redis has logged in again.
   local function until_logged_in_again(logins)
     local wanted = logins + connections()
@@ -138,6 +145,7 @@ describe("the password of", function()
       net.sleep(0.3)
       reload()
     end))
+    assert_counted()
     assert.equal("", server:cli("ACL", "LOG"))
   end)
 
@@ -262,5 +270,6 @@ describe("the password of", function()
       write("pg", "pass two")
       reload()
     end))
+    assert_counted()
   end)
 end)
