@@ -141,6 +141,23 @@ describe("weir.conf", function()
     w.proc = nil
   end)
 
+  it("may name what lies in its own Redis, whose password is a reference", function()
+    local server = redis.start(e, { password = "s3cret-of-redis" })
+    server:cli("SET", "workers", "3")
+    make({ redis_host = "127.0.0.1", redis_port = server.port, workers = "{vault://redis/workers}",
+           redis_password = "{vault://env/redis-password}" })
+    w:start({ vars = { REDIS_PASSWORD = "s3cret-of-redis" } })
+    assert.equal(3, #w:workers())
+    local code, text = run("check", { REDIS_PASSWORD = "s3cret-of-others" })
+    assert.equal(1, code)
+    assert.matches(":%d+: workers: {vault://redis/workers}: Redis: .*WRONGPASS", text)
+    code, text = run("check")
+    assert.equal(1, code)
+    assert.matches(":%d+: workers: {vault://redis/workers}: .*the environment has no REDIS_PASS",
+                   text)
+    server:stop()
+  end)
+
   it("lets weir migrations use a password that is one", function()
     local server = postgres.start(e, { password = "s3cret-of-pg" })
     make({ database = "postgres", pg_host = "127.0.0.1", pg_port = server.port,
