@@ -13,16 +13,23 @@
 #include <event2/event.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <sys/random.h>
 
 #define DELAY_MAX_S 1e8 /* three years: what a struct timeval holds anywhere */
 
-/* A timer of Lua's, or a sleep: freed when it has fired. */
+/* A timer of Lua's, or a sleep: freed when it has fired, or with the state. */
 struct timer {
+    LIST_ENTRY(timer) link;
     struct op op; /* a sleep's */
     struct event *event;
     int id; /* a timer's */
 };
+
+static struct {
+    LIST_HEAD(, timer) all;
+    bool is_open; /* let_go follows */
+} the_timers;
 
 int weir_abi(void)
 {
@@ -61,6 +68,22 @@ double weir_mono_us(void)
     return (double)clock_mono_us_exact();
 }
 
+static void free_timer(struct timer *t)
+{
+    LIST_REMOVE(t, link);
+    event_free(t->event);
+    free(t);
+}
+
+static void let_go(void)
+{
+    struct timer *t;
+
+    while ((t = LIST_FIRST(&the_timers.all)))
+        free_timer(t);
+    the_timers.is_open = false;
+}
+
 static struct timer *start_timer(double delay_s, void (*fn)(int fd, short what, void *arg))
 {
     struct timer *t = xcalloc(1, sizeof *t);
@@ -74,13 +97,11 @@ static struct timer *start_timer(double delay_s, void (*fn)(int fd, short what, 
     tv.tv_usec = (suseconds_t)((delay_s - floor(delay_s)) * 1e6);
     t->event = event_new(loop_base(the_vm->args.loop), -1, 0, fn, t);
     must(t->event && event_add(t->event, &tv) == 0);
+    if (!the_timers.is_open)
+        vm_at_end(let_go);
+    the_timers.is_open = true;
+    LIST_INSERT_HEAD(&the_timers.all, t, link);
     return t;
-}
-
-static void free_timer(struct timer *t)
-{
-    event_free(t->event);
-    free(t);
 }
 
 static void on_slept(int fd, short what, void *arg)
