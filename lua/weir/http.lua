@@ -10,7 +10,7 @@ local C = weir.C
 local sv, str = weir.sv, weir.str
 local WAIT, NONE = weir.WAIT, weir.NONE
 
-local error, ipairs, pairs, type = error, ipairs, pairs, type
+local error, ipairs, pairs, pcall, tostring, type = error, ipairs, pairs, pcall, tostring, type
 local lower = string.lower
 
 local SYNTAX, BOUND = -2, -3
@@ -202,9 +202,12 @@ function _M.request(options)
     error("weir.http.request may only be called where weir can wait: in a phase of a request,"
           .. " a timer or a worker's start", 2)
   end
-  local response, err = exchange(c, options)
+  local ok, response, err = pcall(exchange, c, options)
 
   C.weir_callout_free(c)
+  if not ok then -- Lua cannot wait: table.sort or the like called this
+    error(response, 2)
+  end
   return response, err
 end
 

@@ -18,6 +18,13 @@ local function blocks(language)
   return out
 end
 
+-- A service whose policy engine is that, at the path /NAME.
+local function asked(name, url, policy)
+  return ("  - url: %s/headers\n    name: on-%s\n    routes:\n      - paths: [ /%s ]\n"
+          .. "    plugins:\n      - { name: ask-first, config: { url: '%s' } }\n")
+         :format(url, name, name, policy)
+end
+
 describe("doc/plugins.md", function()
   local e, w
 
@@ -31,13 +38,18 @@ describe("doc/plugins.md", function()
     e:write("plugins/vaults/shelf/schema.lua", lua[4])
     e:write("plugins/upload-bytes/handler.lua", lua[5])
     e:write("plugins/upload-bytes/schema.lua", lua[6])
+    e:write("plugins/ask-first/handler.lua", lua[7])
+    e:write("plugins/ask-first/schema.lua", lua[8])
     w = weir.new(e, {
       conf = { plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins") },
       yml = '_format_version: "3.0"\n' .. blocks("yaml")[1] .. "\n"
             .. blocks("yaml")[2]:gsub("http://127.0.0.1:8300/secrets", service.url)
             .. "\nservices:\n  - url: " .. service.url
             .. "/headers\n    routes:\n      - paths: [ / ]\n"
-            .. "    plugins:\n      - { name: upload-bytes, config: { bytes: 1000 } }\n",
+            .. "    plugins:\n      - { name: upload-bytes, config: { bytes: 1000 } }\n"
+            .. asked("yes", service.url, service.url .. "/body-length")
+            .. asked("no", service.url, service.url .. "/status?code=401&length=0")
+            .. asked("silent", service.url, "http://127.0.0.1:1/?secret"),
     })
     w:start()
   end)
@@ -81,6 +93,17 @@ describe("doc/plugins.md", function()
     assert.equal("0", send(400).headers["x-bytes-left"])
     assert.equal(200, send(0).status)
     assert.equal(429, send(1).status)
+  end)
+
+  it("asks first", function()
+    local function status(path)
+      return assert(fcgi.once(w.unix, { params = { HTTP_X_KEY = "open-sesame",
+                                                   REQUEST_URI = path } })).status
+    end
+    assert.equal(200, status("/yes"))
+    assert.equal(403, status("/no"))
+    assert.equal(503, status("/silent"))
+    w:expect_log("the policy engine: cannot connect to 127.0.0.1:1: Connection refused", 1)
   end)
 
   it("looks secrets up in a vault", function()

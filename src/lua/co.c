@@ -91,8 +91,22 @@ static struct co *take(struct vm *vm)
     return co;
 }
 
+/*
+ * What co armed, and could not yield for: table.sort or string.gsub was in between, and Lua has
+ * raised an error instead.
+ */
+static void abandon(struct co *co)
+{
+    if (LIKELY(!co->op))
+        return;
+    op_cancel(co->op);
+    co->op = NULL;
+    co->state = CO_RUNNING;
+}
+
 static void release(struct co *co)
 {
+    abandon(co);
     co->state = CO_FREE;
     co->generation++;
     co->req = NULL;
@@ -196,10 +210,19 @@ void co_wait(struct op *op)
 {
     struct co *co = the_pool.current;
 
-    must(co && !co->op && op->state == OP_PENDING && !op->done);
+    must(co && op->state == OP_PENDING && !op->done);
+    abandon(co);
     co->op = op;
     op->arg = token_of(co);
     op->done = on_op_done;
+}
+
+void co_unwait(struct op *op)
+{
+    struct co *co = the_pool.current;
+
+    if (co && co->op == op)
+        abandon(co);
 }
 
 struct store_waiter *co_store_waiter(unsigned i)

@@ -26,6 +26,9 @@ struct req *co_current_req(void);
  */
 void co_wait(struct op *op);
 
+/* Takes that back and cancels op: Lua could not yield, because a C function called it. */
+void co_unwait(struct op *op);
+
 #define CO_STORE_WAITERS 8
 
 /*

@@ -90,5 +90,6 @@ int weir_callout_header_at(const weir_callout *c, int i, weir_str *name, weir_st
 
 void weir_callout_free(weir_callout *c)
 {
+    co_unwait(callout_op(callout_of(c)));
     callout_free(callout_of(c));
 }
