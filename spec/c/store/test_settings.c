@@ -109,11 +109,10 @@ static void test_references_name_secrets(void **state)
 {
     struct secret *user = named("{vault://env/user}"), *password = named("{vault://env/password}");
     struct secret *sentinel = named("{vault://env/sentinel}");
-    struct redis_settings *s =
-        READ("redis_host = site\nredis_password = {vault://env/other}\n"
-             "redis_username = {vault://env/user}\n"
-             "redis_sentinel_password = {vault://env/sentinel}\n",
-             "password={vault://env/password}\0sentinel_username={vault://env/user}");
+    struct redis_settings *s = READ("redis_host = site\nredis_password = {vault://env/other}\n"
+                                    "redis_sentinel_password = {vault://env/sentinel}\n",
+                                    "password={vault://env/password}\0username={vault://env/user}\0"
+                                    "sentinel_username={vault://env/user}");
 
     (void)state;
     assert_ptr_equal(s->username, user);
