@@ -303,6 +303,72 @@ describe("a secret", function()
     await_value(e, w, "a", "file-secret-3")
   end)
 
+  -- A vault as Kong's own are written: a plain schema, and results of get in Kong's order.
+  local KONGS = [[
+local counts = {}
+return {
+  VERSION = "1.0.0",
+  get = function(conf, resource, version)
+    counts[resource] = (counts[resource] or 0) + 1
+    return conf.word .. "-" .. resource .. "-" .. (version or 0), nil, nil
+  end,
+}
+]]
+  local KONGS_SCHEMA = [[
+return { name = "dropped", fields = { { config = { type = "record", fields = {
+  { word = { type = "string", default = "kong" } },
+} } } } }
+]]
+
+  it("may be in a vault that is dropped in, and a broken one changes nothing", function()
+    w = new_weir(e, { a = "{vault://files/a}" })
+    w:start()
+    e:write("plugins/vaults/dropped/init.lua", KONGS)
+    e:write("plugins/vaults/dropped/schema.lua", KONGS_SCHEMA)
+    w:write_yml((e:read("weir.yml"):gsub("{vault://files/a}", "{vault://dropped/a?word=my#3}")))
+    assert(w:reload())
+    assert.equal(measured(e, "my-a-3"), ask(w, "a"))
+    for file, broken in pairs({
+      ["init.lua:4: unexpected symbol near '='"] = { "init", KONGS:gsub("= function", "= = function") },
+      ["init.lua:1: a vault needs a function get"] = { "init", "return { VERSION = '1.0.0' }" },
+      ["schema.lua:2: config.word: unknown type 'sting'"] =
+        { "schema", KONGS_SCHEMA:gsub('"string"', '"sting"') },
+    }) do
+      e:write("plugins/vaults/dropped/" .. broken[1] .. ".lua", broken[2])
+      for _, command in ipairs({ "reload", "check" }) do
+        local text, code = w:command(command)
+        assert.equal(1, code)
+        assert.is_truthy(text:find("/plugins/vaults/dropped/" .. file, 1, true), text)
+      end
+      assert.equal(measured(e, "my-a-3"), ask(w, "a"))
+      e:write("plugins/vaults/dropped/init.lua", KONGS)
+      e:write("plugins/vaults/dropped/schema.lua", KONGS_SCHEMA)
+    end
+    w:expect_log("reload failed", 3)
+  end)
+
+  it("that is refused is looked up once more by kong.vault.try", function()
+    w = new_weir(e, { a = "{vault://pdk-count/a}" }, { conf = {
+      plugin_dir = table.concat({ env.srcdir .. "/plugins", e:path("plugins"),
+                                  env.srcdir .. "/spec/fixtures/plugins" }, ","),
+      plugins = "measure",
+    } })
+    e:write("plugins/measure/handler.lua", [[
+      local measure = { PRIORITY = 1, VERSION = "1.0.0" }
+      function measure:access(conf)
+        local tried = {}
+        local value = kong.vault.try(function(c)
+          tried[#tried + 1] = c.a
+          return #tried == 2 and "in" or nil, "refused"
+        end, conf)
+        return kong.response.exit(200, tostring(value) .. ":" .. table.concat(tried, ","))
+      end
+      return measure
+    ]])
+    w:start()
+    assert.equal("in:a-1,a-2", ask(w, "a"))
+  end)
+
   it("is read now and then where files cannot be watched, and the log says so once", function()
     w = new_weir(e, { a = "{vault://files/a}", b = "{vault://files/a?ttl=1}" },
              { conf = { workers = 1, user = "" } })
