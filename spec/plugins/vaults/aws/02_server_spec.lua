@@ -216,10 +216,21 @@ describe("the vault aws", function()
     end)
   end
 
-  it("says by how much the clock is off", function()
-    start(static(), "{vault://mine/turned}", nil, 1000)
-    w:expect_log("this machine's clock is %d+ s ahead of AWS's")
-    assert.equal(503, ask().status)
+  if env.mode ~= "asan" then -- what moves the clock must be loaded first; so must ASan
+    it("says by how much the clock is off", function()
+      start(static(), "{vault://mine/turned}", nil, 1000)
+      w:expect_log("this machine's clock is %d+ s ahead of AWS's")
+      assert.equal(503, ask().status)
+    end)
+  end
+
+  it("answers weir vault get", function()
+    start(static(), "{vault://mine/turned}")
+    assert.same({ "from json\n", 0 },
+      { w:command("vault", { args = { "get", "{vault://mine/redis/password}" } }) })
+    assert.same({ "weir: Secrets Manager in eu-west-1: ResourceNotFoundException (there is no such "
+      .. "secret, or no such version of it, in this region)\n", 1 },
+      { w:command("vault", { args = { "get", "mine/nowhere" } }) })
   end)
 
   it("keeps the last value while AWS is away, and says so once", function()
