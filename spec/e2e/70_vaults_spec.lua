@@ -329,7 +329,8 @@ return { name = "dropped", fields = { { config = { type = "record", fields = {
     assert(w:reload())
     assert.equal(measured(e, "my-a-3"), ask(w, "a"))
     for file, broken in pairs({
-      ["init.lua:4: unexpected symbol near '='"] = { "init", KONGS:gsub("= function", "= = function") },
+      ["init.lua:4: unexpected symbol near '='"] =
+        { "init", KONGS:gsub("= function", "= = function") },
       ["init.lua:1: a vault needs a function get"] = { "init", "return { VERSION = '1.0.0' }" },
       ["schema.lua:2: config.word: unknown type 'sting'"] =
         { "schema", KONGS_SCHEMA:gsub('"string"', '"sting"') },
