@@ -17,6 +17,8 @@ local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 local signal = require "posix.signal"
 
+local it = modes.first_without_jit(it)
+
 local PASSWORDS = { "s3cret 'one' #1", "s3cret \"two\"", "s3cret\\three" }
 local LIMIT = modes.is_slow() and 100 or 600
 local PARALLEL = modes.is_slow() and 3 or 12
@@ -139,6 +141,33 @@ describe("weir.conf", function()
     code, text = run("stop", vars)
     assert.equal(0, code, text)
     w.proc = nil
+  end)
+
+  it("is not held up for long by a vault that hangs", function()
+    e:write("plugins/vaults/slow/schema.lua", [[
+      return { name = "slow", fields = require("weir.schema.vault").fields({}) }
+    ]])
+    e:write("plugins/vaults/slow/init.lua", [[
+      return { VERSION = "1.0.0", get = function(conf, resource)
+        while resource == "busy" do end
+        require("weir.timer").sleep(60)
+      end }
+    ]])
+    make({ workers = 1, plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) })
+    w:start()
+    for resource, why in pairs({ idle = "its vault has not answered in time",
+                                 busy = "not found within 10 s" }) do
+      w:write_conf({ workers = "{vault://slow/" .. resource .. "}",
+                     plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) })
+      w:expect_log("reload failed.*workers: {vault://slow/" .. resource .. "}: " .. why)
+      local started = net.now()
+      local p = w:command_beside("reload")
+      net.sleep(0.5)
+      assert.equal(200, assert(fcgi.once(w.unix)).status)
+      assert.equal(1, p:wait(30))
+      assert.is_true(net.now() - started < 15)
+    end
+    assert.equal(1, #w:workers())
   end)
 
   it("may name what lies in its own Redis, whose password is a reference", function()

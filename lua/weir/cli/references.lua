@@ -52,7 +52,7 @@ local function answer(cell)
   if value then
     return frame("v", value)
   end
-  return frame("e", why ~= "" and why or "not found in time")
+  return frame("e", cell.looking and "its vault has not answered in time" or why)
 end
 
 
