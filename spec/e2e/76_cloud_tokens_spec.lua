@@ -6,6 +6,7 @@ local clouds = require "lib.clouds"
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
 local net = require "lib.net"
+local proc = require "lib.proc"
 local redis = require "lib.redis"
 local stores = require "lib.stores"
 local upstream = require "lib.upstream"
@@ -154,6 +155,24 @@ for _, cloud in ipairs(clouds) do
       w:expect_log(cloud.missing[2])
       w:expect_log("%[teller%]", "any")
       assert.equal(500, ask("/word").status)
+    end)
+
+    it("prints a secret by weir vault get", function()
+      start_server()
+      w = weir.new(e, { yml = stores.yml("http://127.0.0.1:9", { { "/" } }) })
+      local vars = weir.mode_environment()
+      for name, value in pairs(cloud.sources[cloud.main](server, e)) do
+        vars[name] = value
+      end
+      local function get(reference)
+        return proc.run({ weir.bin, "vault", "get", reference, "-c", w.conf_path }, { env = vars })
+      end
+      local text, code = get(("{vault://%s/json/pass?%s}"):format(cloud.name, cloud.query(server)))
+      assert.same({ "in JSON\n", 0 }, { text, code })
+      text, code = get(cloud.name .. "/nothing?" .. cloud.query(server))
+      assert.match(cloud.missing[2], text)
+      assert.equal(1, code)
+      w = nil -- it did not run
     end)
 
     -- ---- Redis

@@ -18,6 +18,10 @@ local function base64(e, bytes)
   return (text:gsub("%s", ""))
 end
 
+local function escape(url)
+  return (url:gsub(":", "%%3A"):gsub("/", "%%2F"))
+end
+
 local function new_key(e)
   local path = e:path("run/account.pem")
   proc.run({ "openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048",
@@ -25,13 +29,13 @@ local function new_key(e)
   return proc.read_file(path), (proc.run({ "openssl", "pkey", "-in", path, "-pubout" }))
 end
 
--- Each cloud: start(e, options) -> server; vault(server): the config of its vault; secrets: what
--- references give; known: texts that must not be written; token: the pattern of a request for one.
--- sources: name -> function(server, e) -> variables of weir's environment, more fields of
--- cloud_authentication or nil, username or nil; main: the name of the usual one.
--- spoil(), mend(server), deny(), allow(): states in which credentials are (not) good, and reading
--- the secret password is (not) denied. refusal, denial: what the log tells then. missing: a
--- reference to nothing, and what the log tells.
+-- Each cloud: start(e, options) -> server; vault(server): the config of its vault; query(server):
+-- the same for a reference; secrets: what references give; known: texts that must not be written;
+-- token: the pattern of a request for one. sources: name -> function(server, e) -> variables of
+-- weir's environment, more fields of cloud_authentication or nil, username or nil; main: the name
+-- of the usual one. spoil(), mend(server), deny(), allow(): states in which credentials are (not)
+-- good, and reading the secret password is (not) denied. refusal, denial: what the log tells then.
+-- missing: a reference to nothing, and what the log tells.
 local gcp = {
   name = "gcp", token = "^POST /token", main = "a key in GCP_SERVICE_ACCOUNT",
   known = { "PRIVATE KEY", "in JSON", BYTES },
@@ -70,6 +74,10 @@ end
 
 function gcp.vault(server)
   return ("{ project_id: my-project, endpoint: %q }"):format(server.url)
+end
+
+function gcp.query(server)
+  return "project_id=my-project&endpoint=" .. escape(server.url)
 end
 
 function gcp.spoil()
@@ -139,6 +147,10 @@ end
 
 function azure.vault(server)
   return ("{ vault_uri: %q }"):format(server.url)
+end
+
+function azure.query(server)
+  return "vault_uri=" .. escape(server.url)
 end
 
 local function client(changes)
