@@ -148,10 +148,15 @@ static void set_manners(struct callout *c)
 #endif
 }
 
+static const char *method_of(const struct callout *c)
+{
+    return c->texts[CALLOUT_METHOD] ? c->texts[CALLOUT_METHOD] : "GET";
+}
+
 /* The method as it is named; a body, be it empty, where one is given or expected. */
 static void set_method(struct callout *c)
 {
-    const char *method = c->texts[CALLOUT_METHOD] ? c->texts[CALLOUT_METHOD] : "GET";
+    const char *method = method_of(c);
     bool expects_body =
         strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
 
@@ -297,6 +302,8 @@ static int parse_url(struct callout *c)
 
 int callout_prepare(struct callout *c)
 {
+    if (c->has_body && strcmp(method_of(c), "HEAD") == 0)
+        return err_set(&c->e, ERR_SYNTAX, "a HEAD request has no body");
     if (parse_url(c) < 0)
         return c->e.code;
     c->easy = curl_easy_init();

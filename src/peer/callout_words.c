@@ -52,6 +52,17 @@ static int connect_words(struct err *e, CURL *easy, CURLcode code,
                    errno_of_it ? strerror((int)errno_of_it) : "it does not answer");
 }
 
+static int receive_words(struct err *e, const struct callout_place *place)
+{
+    if (strncmp(place->detail, "OpenSSL ", 8) == 0) /* a refused certificate is told this late */
+        return tls_words(e, CURLE_RECV_ERROR, place);
+    if (place->has_proxy && strstr(place->detail, "CONNECT"))
+        return err_set(e, ERR_CLOSED, "the proxy does not lead to %s", place->where);
+    if (strstr(place->detail, "chunked"))
+        return err_set(e, ERR_SYNTAX, "%s does not speak HTTP", place->where);
+    return err_set(e, ERR_CLOSED, "%s broke off the connection", place->where);
+}
+
 int callout_words(struct err *e, CURL *easy, CURLcode code, const struct callout_place *place)
 {
     switch (code) {
@@ -73,12 +84,8 @@ int callout_words(struct err *e, CURL *easy, CURLcode code, const struct callout
     case CURLE_SEND_ERROR:
         return err_set(e, ERR_CLOSED, "%s closed the connection before the end of its response",
                        place->where);
-    case CURLE_RECV_ERROR: /* a refused client certificate is told this late */
-        if (strncmp(place->detail, "OpenSSL ", 8) == 0)
-            return tls_words(e, code, place);
-        if (strstr(place->detail, "chunked"))
-            return err_set(e, ERR_SYNTAX, "%s does not speak HTTP", place->where);
-        return err_set(e, ERR_CLOSED, "%s broke off the connection", place->where);
+    case CURLE_RECV_ERROR:
+        return receive_words(e, place);
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_HTTP2:

@@ -119,6 +119,17 @@ static void test_head(void **state)
     scripted_free(s);
 }
 
+static void test_head_with_a_body(void **state)
+{
+    struct callout *c = make("http://127.0.0.1:1/");
+
+    (void)state;
+    set(c, CALLOUT_METHOD, "HEAD");
+    assert_int_equal(callout_set_body(c, STR("x")), 0);
+    assert_int_equal(callout_start(c), ERR_SYNTAX);
+    assert_failure(c, ERR_SYNTAX, "a HEAD request has no body", NULL);
+}
+
 static void assert_refused_header(const char *name, const char *value, int code)
 {
     struct callout *c = make("http://127.0.0.1:1/");
@@ -217,6 +228,22 @@ static void test_no_proxy_unless_asked_for(void **state)
     unsetenv("no_proxy");
     end(s);
     assert_non_null(strstr(s->got, "GET http://proxied.invalid/x HTTP/1.1\r\n"));
+    scripted_free(s);
+}
+
+static void test_proxy_that_refuses(void **state)
+{
+    struct scripted *s =
+        scripted_start(answer_once, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    struct callout *c = make("https://behind.invalid/?secret");
+    char proxy[100];
+
+    (void)state;
+    snprintf(proxy, sizeof proxy, "http://127.0.0.1:%u", s->port);
+    set(c, CALLOUT_PROXY, proxy);
+    assert_failure(run(c), ERR_CLOSED, "the proxy does not lead to behind.invalid:443", NULL);
+    end(s);
+    assert_non_null(strstr(s->got, "CONNECT behind.invalid:443 HTTP/1.1\r\n"));
     scripted_free(s);
 }
 
@@ -564,10 +591,12 @@ int main(void)
         T(test_connection_is_kept),
         T(test_bodies),
         T(test_head),
+        T(test_head_with_a_body),
         T(test_headers_that_cannot_be),
         T(test_bounds_of_requests),
         T(test_urls_that_cannot_be),
         T(test_no_proxy_unless_asked_for),
+        T(test_proxy_that_refuses),
         T(test_unix_socket),
         T(test_cut_anywhere),
         T(test_chunks_cut_anywhere),

@@ -5,6 +5,8 @@
 #include "callouts.h"
 #include <fcntl.h>
 #include <netdb.h>
+#include <openssl/ssl.h>
+#include <sys/wait.h>
 
 #define SLOW_NAME "slow.invalid"
 #define MANY 150
@@ -341,6 +343,12 @@ __attribute__((no_sanitize("address"))) static unsigned count_in_memory(void)
     return count;
 }
 
+static void make_needle(void)
+{
+    for (int i = 0; i < SECRET_BYTES; i++)
+        the_needle[i] = (char)(('a' + (i * 7 + i / 9) % 26) ^ MASK);
+}
+
 /* Sends the secret back in a field and in the body; keeps nothing of it itself. */
 static void answer_secret(struct scripted *s)
 {
@@ -365,16 +373,17 @@ static void answer_secret(struct scripted *s)
     close(fd);
 }
 
-static void ask_for_secret(struct scripted *s)
+static void ask_for_secret(const char *scheme, unsigned port)
 {
     struct callout *c = callout_new(the_callouts);
     char secret[SECRET_BYTES], url[100];
-    int n = sprintf(url, "http://127.0.0.1:%u/?", s->port);
+    int n = sprintf(url, "%s://127.0.0.1:%u/?", scheme, port);
 
     put_secret(secret);
     put_secret(url + n);
     assert_int_equal(
         callout_set_text(c, CALLOUT_URL, (struct str){ url, (size_t)n + SECRET_BYTES }), 0);
+    set_number(c, CALLOUT_SSL_VERIFY, 0);
     set(c, CALLOUT_METHOD, "POST");
     assert_int_equal(callout_add_header(c, STR("X-Token"), (struct str){ secret, SECRET_BYTES }),
                      0);
@@ -393,15 +402,75 @@ static void test_memory_is_wiped(void **state)
     struct scripted *s;
 
     (void)state;
-    for (int i = 0; i < SECRET_BYTES; i++)
-        the_needle[i] = (char)(('a' + (i * 7 + i / 9) % 26) ^ MASK);
+    make_needle();
     s = scripted_start(answer_secret, NULL);
-    ask_for_secret(s);
+    ask_for_secret("http", s->port);
     assert_int_equal(count_in_memory(), 0); /* while the connection is kept */
     end(s);
     assert_true(s->number);
     assert_int_equal(count_in_memory(), 0);
     scripted_free(s);
+}
+
+/* A certificate of its own making, for the server's process alone. */
+static SSL_CTX *server_context(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *x = X509_new();
+
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+    X509_gmtime_adj(X509_getm_notBefore(x), 0);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_set_pubkey(x, key);
+    if (X509_sign(x, key, EVP_sha256()) == 0 || SSL_CTX_use_certificate(ctx, x) != 1 ||
+        SSL_CTX_use_PrivateKey(ctx, key) != 1)
+        abort();
+    return ctx;
+}
+
+/* As answer_secret, by TLS and in a process of its own: its memory is not looked at. */
+static void serve_secret_by_tls(int listener)
+{
+    char got[8192] = "", text[400] = "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n";
+    SSL *ssl = SSL_new(server_context());
+    size_t n = strlen(text);
+    int had = 0;
+
+    SSL_set_fd(ssl, accept(listener, NULL, NULL));
+    if (SSL_accept(ssl) != 1)
+        _exit(1);
+    while (!strstr(got, "\r\n\r\n") || !holds_secret(strstr(got, "\r\n\r\n") + 4)) {
+        int more = SSL_read(ssl, got + had, (int)sizeof got - 1 - had);
+
+        if (more <= 0)
+            _exit(2);
+        had += more;
+    }
+    put_secret(text + n);
+    SSL_write(ssl, text, (int)n + SECRET_BYTES);
+    _exit(SSL_read(ssl, got, sizeof got) > 0); /* until the other side closes */
+}
+
+static void test_memory_is_wiped_after_tls(void **state)
+{
+    unsigned port;
+    int listener = scripted_listener(1, &port), status;
+    pid_t child;
+
+    make_needle();
+    child = fork();
+    if (child == 0) {
+        alarm(20);
+        serve_secret_by_tls(listener);
+    }
+    close(listener);
+    ask_for_secret("https", port);
+    assert_int_equal(count_in_memory(), 0); /* while the connection is kept */
+    tear_down(state);
+    assert_int_equal(count_in_memory(), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
 }
 
 int main(void)
@@ -417,6 +486,7 @@ int main(void)
         T(test_many),
         T(test_too_many),
         T(test_memory_is_wiped),
+        T(test_memory_is_wiped_after_tls),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
