@@ -9,6 +9,7 @@ local net = require "lib.net"
 local nodes = require "lib.nodes"
 local postgres = require "lib.postgres"
 local redis = require "lib.redis"
+local servers = require "lib.servers"
 local stores = require "lib.stores"
 local upstream = require "lib.upstream"
 
@@ -18,7 +19,7 @@ local RIGHTS = "~{w1:* +eval +evalsha +time +mget +incrby +pexpireat +del +hset 
 local PASSWORDS = { "pass#one 'x'", "pass two", "pass\"three", "pass\\four" }
 
 describe("the password of", function()
-  local e, service, server, n, source
+  local e, service, server, hcv, n, source
   local it = modes.first_without_jit(it)
 
   local function write(name, text)
@@ -48,6 +49,28 @@ describe("the password of", function()
   local function files_vault()
     return ("vaults:\n  - { name: fs, prefix: files, config: { prefix: %s } }\n"):format(
       e:path("secrets"))
+  end
+
+  -- What HashiCorp Vault, by the server that stands for it, says of the password.
+  local function in_hcv(password)
+    return { mounts = { secret = { version = 2, secrets = {
+      store = { { data = { password = password } } },
+    } } } }
+  end
+
+  local function start_hcv(password)
+    local state = in_hcv(password)
+    state.tokens = { ["hcv-token"] = { ttl = 3600 } }
+    hcv = servers.start("hcv", { state = state }, e)
+  end
+
+  local function hcv_vault(ttl)
+    return ("vaults:\n  - name: hcv\n    prefix: site\n    config: { port: %d, kv: v2, "
+            .. "token: hcv-token, ttl: %d }\n"):format(hcv.port, ttl)
+  end
+
+  local function reads()
+    return #hcv:log("^GET /v1/secret/data/store")
   end
 
   -- A Redis whose user weir has the first password, which the vault knows.
@@ -125,10 +148,10 @@ describe("the password of", function()
     if n then
       n:stop()
     end
-    if server then
-      server:stop()
+    for _, started in pairs({ server = server, hcv = hcv }) do
+      started:stop()
     end
-    n, server = nil, nil
+    n, server, hcv = nil, nil, nil
     e:destroy()
   end)
 
@@ -174,6 +197,36 @@ describe("the password of", function()
       server:cli("ACL", "SETUSER", "weir", "resetpass", ">" .. PASSWORDS[4])
       reload()
     end))
+  end)
+
+  it("Redis is one that it takes beside the old one, for HashiCorp Vault's ttl", function()
+    start_hcv(PASSWORDS[1])
+    start_redis("{vault://site/store/password}", hcv_vault(1))
+    assert_exact(under_load(function()
+      local logins = server:calls().auth
+      server:cli("ACL", "SETUSER", "weir", ">" .. PASSWORDS[2])
+      hcv:set(in_hcv(PASSWORDS[2]))
+      until_logged_in_again(logins)
+      server:cli("ACL", "SETUSER", "weir", "<" .. PASSWORDS[1])
+      reload()
+    end))
+    assert.equal("", server:cli("ACL", "LOG"))
+  end)
+
+  -- The vault would be asked in minutes only.
+  it("Redis is another one in both, and who is logged in must do so again", function()
+    start_hcv(PASSWORDS[1])
+    start_redis("{vault://site/store/password}", hcv_vault(300))
+    assert(load.run(e, n.address, { parallel = 8, requests = 64, source = env.client(),
+                                    path = "/exact" }).status[200] == 64)
+    assert.equal(4, connections())
+    local before = reads()
+    server:cli("ACL", "SETUSER", "weir", "resetpass", ">" .. PASSWORDS[3])
+    hcv:set(in_hcv(PASSWORDS[3]))
+    server:cli("CLIENT", "KILL", "USER", "weir")
+    net.sleep(0.2)
+    assert_exact(under_load(function() end))
+    assert.equal(4, reads() - before) -- once for each worker
   end)
 
   it("the nodes of a Cluster is one that they take beside the old one, for a while", function()
@@ -271,5 +324,25 @@ describe("the password of", function()
       reload()
     end))
     assert_counted()
+  end)
+
+  it("PostgreSQL is another one in both, and its sessions are cut", function()
+    start_hcv("first one")
+    server = postgres.start(e, { password = "first one" })
+    start_nodes("policy: cluster", {
+      database = "postgres", pg_host = "127.0.0.1", pg_port = server.port,
+      pg_user = server.user, pg_database = server.database, pg_timeout = 5000,
+      pg_password = "{vault://hcv/store/password}", vault_hcv_port = hcv.port,
+      vault_hcv_kv = "v2", vault_hcv_token = "hcv-token", vault_hcv_ttl = 300,
+    })
+    assert(load.run(e, n.address, { parallel = 8, requests = 64, source = env.client(),
+                                    path = "/exact" }).status[200] == 64)
+    local before = reads()
+    server:sql("ALTER ROLE weir PASSWORD 'pass two'")
+    hcv:set(in_hcv("pass two"))
+    assert.equal(4, server:terminate_backends())
+    net.sleep(0.2)
+    assert_exact(under_load(function() end))
+    assert.equal(4, reads() - before)
   end)
 end)
