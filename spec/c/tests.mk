@@ -15,6 +15,7 @@ WEIR_C_SPECS = \
 	spec/c/lua/test_forwarded.c \
 	spec/c/peer/test_callout.c \
 	spec/c/peer/test_callout_many.c \
+	spec/c/peer/test_callout_responses.c \
 	spec/c/peer/test_errands.c \
 	spec/c/peer/test_http.c \
 	spec/c/peer/test_http_bodies.c \

@@ -8,6 +8,14 @@
 #include "peer/callout.h"
 #include <math.h>
 
+_Static_assert((int)WEIR_CALLOUT_URL == (int)CALLOUT_URL &&
+                   (int)WEIR_CALLOUT_PROXY == (int)CALLOUT_PROXY &&
+                   CALLOUT_TEXTS == CALLOUT_PROXY + 1 &&
+                   (int)WEIR_CALLOUT_TIMEOUT_MS == (int)CALLOUT_TIMEOUT_MS &&
+                   (int)WEIR_CALLOUT_SSL_VERIFY == (int)CALLOUT_SSL_VERIFY &&
+                   CALLOUT_NUMBERS == CALLOUT_SSL_VERIFY + 1,
+               "Lua's numbers are C's");
+
 static struct callouts *the_callouts; /* NULL before the first */
 
 static struct callout *callout_of(weir_callout *c)
