@@ -5,6 +5,7 @@
 #include "srv/control.h"
 #include "base/clock.h"
 #include "conf/parse.h"
+#include "srv/environment.h"
 #include "srv/pidfile.h"
 #include "srv/state.h"
 #include "srv/status.h"
@@ -12,7 +13,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define POLL_MS 20
 #define STOP_SPARE_MS 15000   /* over drain_timeout */
@@ -156,9 +159,35 @@ static int wait_for_upgrade(const struct instance *i, uint64_t before, struct er
     return 0;
 }
 
+/* Of the master's process, and so of its user. */
+static uid_t owner_of(pid_t pid)
+{
+    char path[40];
+    struct stat st;
+
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    return stat(path, &st) == 0 ? st.st_uid : geteuid();
+}
+
+/* An older master does not know that there is an environment to be taken over. */
+static int upgrade_here(const struct instance *i, uint64_t before, struct err *e)
+{
+    const union sigval mark = { .sival_int = UPGRADE_WITH_ENVIRONMENT };
+    int rc = environment_offer(i->pid_file, owner_of(i->pid), e), sent;
+    struct err why;
+
+    if (rc != 0)
+        return rc;
+    if (sigqueue(i->pid, SIGUSR2, mark) == -1)
+        return err_set_errno(e, "cannot signal the master, pid %d", (int)i->pid);
+    sent = environment_send(i->pid_file, &why);
+    rc = wait_for_upgrade(i, before, e);
+    return rc == 0 && sent != 0 ? err_set(e, ERR_CLOSED, "the new binary serves, but %s", why.text)
+                                : rc;
+}
+
 int control_upgrade(const char *conf_path, const char *prefix, bool with_environment, struct err *e)
 {
-    const union sigval mark = { .sival_int = with_environment ? UPGRADE_WITH_ENVIRONMENT : 0 };
     struct instance i;
     struct state s;
     int rc = find(&i, conf_path, prefix, e);
@@ -170,8 +199,10 @@ int control_upgrade(const char *conf_path, const char *prefix, bool with_environ
     rc = state_read(&s, i.pid_file, e);
     if (rc == 0 && s.upgrades_begun > s.upgrades_done)
         return err_set(e, ERR_CONFIG, "an upgrade is going on already");
-    if (rc == 0 && sigqueue(i.pid, SIGUSR2, mark) == -1)
-        rc = err_set_errno(e, "cannot signal the master, pid %d", (int)i.pid);
+    if (rc == 0 && with_environment)
+        return upgrade_here(&i, s.upgrades_begun, e);
+    if (rc == 0)
+        rc = send_signal(&i, SIGUSR2, e);
     return rc == 0 ? wait_for_upgrade(&i, s.upgrades_begun, e) : rc;
 }
 

@@ -1,18 +1,26 @@
 /*
- * See environment.h. Reads /proc/<pid>/environ, which only the process's own
- * user and root may. Refuses what is too large.
+ * See environment.h. The variables as they stand in memory, each with a NUL
+ * behind it, and an empty one at the end. Refuses what is too large, what comes
+ * too slowly, and what others offer.
  */
 #define _GNU_SOURCE /* environ, explicit_bzero */
 #include "srv/environment.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TEXT_MAX_BYTES (4 << 20)
+#define PATH_BYTES 4200
+#define PAUSE_MS 5
+#define TIMEOUT_MS 5000
 
 /* What is this process's own and stays so; with * any name that begins so. */
 static const char *const KEPT[] = {
@@ -38,38 +46,137 @@ static bool is_kept(const char *var)
     return false;
 }
 
-static int open_environ(pid_t pid, uid_t uid, struct err *e)
+static void path_of(char *out, size_t size, const char *pid_file)
 {
-    char path[40];
+    snprintf(out, size, "%s.environment", pid_file);
+}
+
+static void pause_a_little(void)
+{
+    const struct timespec span = { 0, PAUSE_MS * 1000000L };
+
+    nanosleep(&span, NULL);
+    clock_stale();
+}
+
+/* ---- the command */
+
+int environment_offer(const char *pid_file, uid_t uid, struct err *e)
+{
+    char path[PATH_BYTES];
+
+    path_of(path, sizeof path, pid_file);
+    unlink(path); /* of a command that was killed */
+    if (mkfifo(path, 0600) == -1 || (uid != geteuid() && chown(path, uid, (gid_t)-1) == -1))
+        return err_set_errno(e, "cannot make %s", path);
+    return 0;
+}
+
+/* -1 when nobody reads within the time. */
+static int open_for_reader(const char *path)
+{
+    int64_t end_ms = clock_mono_ms() + TIMEOUT_MS;
+
+    for (;;) {
+        int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+
+        if (fd != -1 || errno != ENXIO || clock_mono_ms() > end_ms)
+            return fd;
+        pause_a_little();
+    }
+}
+
+static int write_all(int fd, const char *p, size_t n)
+{
+    while (n > 0) {
+        struct pollfd ready = { .fd = fd, .events = POLLOUT };
+        ssize_t sent;
+
+        if (poll(&ready, 1, TIMEOUT_MS) <= 0)
+            return -1;
+        sent = write(fd, p, n);
+        if (sent == -1 && errno != EAGAIN && errno != EINTR)
+            return -1;
+        p += sent > 0 ? sent : 0;
+        n -= sent > 0 ? (size_t)sent : 0;
+    }
+    return 0;
+}
+
+/* The last of them is empty: so the reader sees that none is missing. */
+static int write_vars(int fd)
+{
+    int rc = 0;
+
+    for (char **p = environ; *p && rc == 0; p++)
+        if (**p)
+            rc = write_all(fd, *p, strlen(*p) + 1);
+    return rc == 0 ? write_all(fd, "", 1) : rc;
+}
+
+int environment_send(const char *pid_file, struct err *e)
+{
+    void (*old)(int) = signal(SIGPIPE, SIG_IGN);
+    char path[PATH_BYTES];
+    int fd, rc;
+
+    path_of(path, sizeof path, pid_file);
+    fd = open_for_reader(path);
+    rc = fd != -1 && write_vars(fd) == 0
+             ? 0
+             : err_set(e, ERR_TIMEOUT, "the environment was not taken over");
+    if (fd != -1)
+        close(fd);
+    unlink(path);
+    signal(SIGPIPE, old);
+    return rc;
+}
+
+/* ---- the master */
+
+/* Only root and this process's own user can have made it so. */
+static int open_offer(const char *pid_file, struct err *e)
+{
+    char path[PATH_BYTES];
     struct stat st;
     int fd;
 
-    snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    path_of(path, sizeof path, pid_file);
+    fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (fd == -1)
-        return err_set_errno(e, "cannot read the environment of pid %d", (int)pid);
-    if (fstat(fd, &st) == 0 && st.st_uid == uid)
+        return err_set_errno(e, "cannot open %s", path);
+    if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_uid == geteuid())
         return fd;
     close(fd);
-    return err_set(e, ERR_CONFIG, "pid %d is not the command that asked", (int)pid);
+    return err_set(e, ERR_CONFIG, "%s was not made by the command weir upgrade", path);
 }
 
+static bool is_whole(const struct buf *text)
+{
+    return text->n > 0 && text->p[text->n - 1] == '\0' &&
+           (text->n == 1 || text->p[text->n - 2] == '\0');
+}
+
+/* An end without anything is that nobody writes yet. */
 static int read_text(struct buf *out, int fd, struct err *e)
 {
-    for (;;) {
-        /* one more byte than may be, to see that there is more; room does not move: it is wiped */
-        ssize_t n = read(fd, out->p + out->n, TEXT_MAX_BYTES + 1 - out->n);
+    int64_t end_ms = clock_mono_ms() + TIMEOUT_MS;
 
-        if (n == -1 && errno != EINTR)
-            return err_set_errno(e, "cannot read an environment");
-        if (n == 0)
-            break;
+    while (!is_whole(out)) {
+        struct pollfd ready = { .fd = fd, .events = POLLIN };
+        ssize_t n;
+
+        poll(&ready, 1, PAUSE_MS);
+        clock_stale();
+        n = read(fd, out->p + out->n, TEXT_MAX_BYTES - out->n);
+        if (n == -1 && errno != EAGAIN && errno != EINTR)
+            return err_set_errno(e, "cannot read the environment of the command");
         out->n += n > 0 ? (size_t)n : 0;
-        if (out->n > TEXT_MAX_BYTES)
+        if (out->n == TEXT_MAX_BYTES)
             return err_set(e, ERR_BOUND, "the environment is larger than %d bytes", TEXT_MAX_BYTES);
+        if ((n == 0 && out->n > 0 && !is_whole(out)) || clock_mono_ms() > end_ms)
+            return err_set(e, ERR_CLOSED, "the command did not send its environment");
     }
-    if (out->n > 0 && out->p[out->n - 1] != '\0') /* a process may write over it */
-        return err_set(e, ERR_SYNTAX, "the environment cannot be read");
     return 0;
 }
 
@@ -97,14 +204,14 @@ static void collect(struct environment *env)
             env->vars[n++] = *p;
 }
 
-int environment_take(struct environment *out, pid_t pid, uid_t uid, struct err *e)
+int environment_take(struct environment *out, const char *pid_file, struct err *e)
 {
-    int fd = open_environ(pid, uid, e), rc;
+    int fd = open_offer(pid_file, e), rc;
 
     *out = (struct environment){ .text = { .max_bytes = 0 } };
     if (fd < 0)
         return fd;
-    must(buf_reserve(&out->text, TEXT_MAX_BYTES + 1));
+    must(buf_reserve(&out->text, TEXT_MAX_BYTES)); /* it does not move: it is wiped */
     rc = read_text(&out->text, fd, e);
     close(fd);
     if (rc == 0)

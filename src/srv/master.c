@@ -90,7 +90,7 @@ static void on_signal(struct master *m, const struct signalfd_siginfo *info)
         reopen_logs(m);
         return;
     case SIGUSR2:
-        upgrade_begin(m, info);
+        upgrade_begin(m, info->ssi_code == SI_QUEUE && info->ssi_int == UPGRADE_WITH_ENVIRONMENT);
         return;
     case SIGQUIT:
         if (m->upgrade.new_master && info->ssi_pid == (uint32_t)m->upgrade.new_master) {

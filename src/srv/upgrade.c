@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,12 +49,6 @@ int upgrade_inherit(struct inherited *out, struct err *e)
     return rc;
 }
 
-/* Who has asked for an upgrade; pid 0: somebody who leaves the environment as it is. */
-struct sender {
-    pid_t pid;
-    uid_t uid;
-};
-
 static void set_arguments(const struct master_options *o, const char *argv[8])
 {
     int argc = 2;
@@ -86,7 +79,7 @@ static void hand_over(struct master *m, int report_fd)
     sigprocmask(SIG_SETMASK, &m->old_mask, NULL);
 }
 
-static NORETURN void run_new_binary(struct master *m, const struct sender *sender, int report_fd)
+static NORETURN void run_new_binary(struct master *m, bool anew, int report_fd)
 {
     const struct master_options *o = &m->options;
     const char *argv[8] = { o->exe, "start" };
@@ -96,7 +89,7 @@ static NORETURN void run_new_binary(struct master *m, const struct sender *sende
     set_arguments(o, argv);
     hand_over(m, report_fd);
     env.vars = environ; /* by now: setenv may move it */
-    if (sender->pid == 0 || environment_take(&env, sender->pid, sender->uid, &e) == 0) {
+    if (!anew || environment_take(&env, m->pidfile.path, &e) == 0) {
         execve(o->exe, (char *const *)argv, env.vars);
         err_set_errno(&e, "cannot run %s", o->exe);
     }
@@ -113,23 +106,7 @@ static void fail(struct master *m, const char *why)
     instance_write_state(m);
 }
 
-/* Whose environment is meant. The kernel vouches for pid and uid. */
-static int find_sender(struct sender *out, const struct signalfd_siginfo *info, struct err *e)
-{
-    *out = (struct sender){ 0 };
-    if (info->ssi_code != SI_QUEUE || info->ssi_int != UPGRADE_WITH_ENVIRONMENT)
-        return 0;
-    if (info->ssi_uid != 0 && info->ssi_uid != geteuid())
-        return err_set(e, ERR_CONFIG, "the user %u may not choose its environment", info->ssi_uid);
-    if (info->ssi_pid == 0)
-        return err_set(e, ERR_CONFIG,
-                       "the command runs in another pid namespace, where its "
-                       "environment cannot be read");
-    *out = (struct sender){ (pid_t)info->ssi_pid, info->ssi_uid };
-    return 0;
-}
-
-static int start_new_binary(struct master *m, const struct sender *sender, struct err *e)
+static int start_new_binary(struct master *m, bool anew, struct err *e)
 {
     int fds[2];
     pid_t pid;
@@ -139,7 +116,7 @@ static int start_new_binary(struct master *m, const struct sender *sender, struc
     pid = fork();
     if (pid == 0) {
         close(fds[0]);
-        run_new_binary(m, sender, fds[1]);
+        run_new_binary(m, anew, fds[1]);
     }
     close(fds[1]);
     if (pid == -1) {
@@ -152,11 +129,9 @@ static int start_new_binary(struct master *m, const struct sender *sender, struc
     return 0;
 }
 
-void upgrade_begin(struct master *m, const struct signalfd_siginfo *info)
+void upgrade_begin(struct master *m, bool with_environment)
 {
-    struct sender sender;
     struct err e;
-    int rc;
 
     if (m->upgrade.new_master || m->stop != STOP_NOT || !m->current) {
         log_warn("upgrade: not now, %s",
@@ -164,16 +139,13 @@ void upgrade_begin(struct master *m, const struct signalfd_siginfo *info)
         return;
     }
     m->state.upgrades_begun++;
-    rc = find_sender(&sender, info, &e);
-    if (rc == 0)
-        rc = start_new_binary(m, &sender, &e);
-    if (rc != 0) {
+    if (start_new_binary(m, with_environment, &e) != 0) {
         fail(m, e.text);
         return;
     }
     instance_write_state(m);
     log_notice("upgrade: %s is starting as pid %d%s", m->options.exe, (int)m->upgrade.new_master,
-               sender.pid ? ", in the environment of the command" : "");
+               with_environment ? ", in the environment of the command" : "");
 }
 
 void upgrade_finish(struct master *m)

@@ -16,10 +16,7 @@ struct inherited {
     struct listeners listeners;
 };
 
-/*
- * sigqueue sends this with SIGUSR2 when the new binary is to run in the environment of the
- * process that sends it.
- */
+/* sigqueue sends this with SIGUSR2 when the new binary is to run in the sender's environment. */
 #define UPGRADE_WITH_ENVIRONMENT 0x77656972 /* "weir" */
 
 /* Whether an older master has started this process. */
@@ -28,9 +25,8 @@ bool upgrade_is_inherited(void);
 /* Reads what is inherited and takes it out of the environment. */
 int upgrade_inherit(struct inherited *out, struct err *e) MUST_CHECK;
 
-/* Starts the new binary: in this process's environment, or in that of who has sent the signal. */
-struct signalfd_siginfo;
-void upgrade_begin(struct master *m, const struct signalfd_siginfo *info);
+/* Starts the new binary: in this process's environment, or in the one that a command offers. */
+void upgrade_begin(struct master *m, bool with_environment);
 
 /* In the new master, when its workers are ready: the old one may go. */
 void upgrade_finish(struct master *m);

@@ -2,10 +2,11 @@
  * The environment of a command, as an upgrade takes it over: what is the
  * command's, what stays this process's own, and what is refused.
  */
+#define _GNU_SOURCE /* environ */
 #include "srv/environment.h"
 #include "base/weir.h"
+#include <fcntl.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,31 +15,31 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-/* A process with an environment of its own. */
-static pid_t start(char *const *vars)
-{
-    char *const argv[] = { "sh", "-c", "echo x; exec sleep 30", NULL };
-    int fds[2];
-    pid_t pid;
-    char c;
+static char the_dir[] = "/tmp/weir-environment-XXXXXX";
+static char the_pid_file[60], the_fifo[60];
 
-    assert_int_equal(pipe(fds), 0);
+/* A command with an environment of its own. */
+static pid_t start(char **vars)
+{
+    struct err e = { 0 };
+    pid_t pid;
+
+    if (environment_offer(the_pid_file, getuid(), &e) != 0)
+        fail_msg("%s", e.text);
     pid = fork();
     if (pid == 0) {
-        dup2(fds[1], STDOUT_FILENO);
-        execve("/bin/sh", argv, vars);
-        _exit(1);
+        environ = vars;
+        _exit(environment_send(the_pid_file, &e) == 0 ? 0 : 1);
     }
-    close(fds[1]);
-    assert_int_equal(read(fds[0], &c, 1), 1);
-    close(fds[0]);
     return pid;
 }
 
-static void end(pid_t pid)
+static int end(pid_t pid)
 {
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status);
 }
 
 static const char *value_of(const struct environment *env, const char *name)
@@ -81,7 +82,7 @@ static void test_what_is_taken(void **state)
     setenv("NOTIFY_SOCKET", "@ours", 1);
     setenv("CREDENTIALS_DIRECTORY", "/run/credentials", 1);
     unsetenv("WATCHDOG_USEC");
-    assert_int_equal(environment_take(&env, pid, getuid(), &e), 0);
+    assert_int_equal(environment_take(&env, the_pid_file, &e), 0);
     assert_string_equal(value_of(&env, "SECRET_X"), "new");
     assert_string_equal(value_of(&env, "EMPTY"), "");
     assert_string_equal(value_of(&env, "WEIR_WORKERS"), "3");
@@ -96,7 +97,8 @@ static void test_what_is_taken(void **state)
     assert_null(value_of(&env, "WATCHDOG_USEC"));
     assert_null(value_of(&env, "LISTEN_PID"));
     environment_free(&env);
-    end(pid);
+    assert_int_equal(end(pid), 0);
+    assert_int_equal(access(the_fifo, F_OK), -1);
 }
 
 static void test_none(void **state)
@@ -107,36 +109,107 @@ static void test_none(void **state)
     pid_t pid = start(vars);
 
     (void)state;
-    assert_int_equal(environment_take(&env, pid, getuid(), &e), 0);
+    assert_int_equal(environment_take(&env, the_pid_file, &e), 0);
     assert_null(value_of(&env, "SECRET_X"));
     environment_free(&env);
-    end(pid);
+    assert_int_equal(end(pid), 0);
+    assert_int_equal(access(the_fifo, F_OK), -1);
+}
+
+static void test_a_large_one(void **state)
+{
+    static char large[120000];
+    char *vars[12] = { NULL };
+    struct environment env;
+    struct err e = { 0 };
+    pid_t pid;
+
+    (void)state;
+    memset(large, 'x', sizeof large - 1);
+    memcpy(large, "LARGE=", 6);
+    vars[0] = vars[1] = large;
+    vars[2] = (char[]){ "" }; /* is left out */
+    vars[3] = (char[]){ "LAST=1" };
+    pid = start(vars);
+    assert_int_equal(environment_take(&env, the_pid_file, &e), 0);
+    assert_int_equal(env.text.n, 2 * sizeof large + sizeof "LAST=1" + 1);
+    assert_string_equal(value_of(&env, "LAST"), "1");
+    environment_free(&env);
+    assert_int_equal(end(pid), 0);
+}
+
+static void refuse(const char *why)
+{
+    struct environment env;
+    struct err e = { 0 };
+
+    assert_true(environment_take(&env, the_pid_file, &e) < 0);
+    if (!strstr(e.text, why))
+        fail_msg("%s", e.text);
 }
 
 static void test_what_is_refused(void **state)
 {
-    char *vars[] = { "A=1", NULL };
-    struct environment env;
     struct err e = { 0 };
-    pid_t pid = start(vars);
-    char message[100];
+    int fd;
+    pid_t pid;
 
     (void)state;
-    assert_int_equal(environment_take(&env, pid, getuid() + 1, &e), ERR_CONFIG);
-    snprintf(message, sizeof message, "pid %d is not the command that asked", (int)pid);
-    assert_string_equal(e.text, message);
-    end(pid);
-    assert_int_equal(environment_take(&env, pid, getuid(), &e), ERR_SYSTEM);
-    assert_non_null(strstr(e.text, "cannot read the environment of pid"));
+    refuse("No such file or directory");
+    fd = open(the_fifo, O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, "A=1\0\0", 5), 5);
+    close(fd);
+    refuse("was not made by the command");
+    assert_int_equal(unlink(the_fifo), 0);
+    assert_int_equal(symlink("/dev/null", the_fifo), 0);
+    refuse("cannot open");
+
+    assert_int_equal(environment_offer(the_pid_file, getuid(), &e), 0); /* what was there goes */
+    pid = fork();
+    if (pid == 0) {
+        fd = open(the_fifo, O_WRONLY);
+        _exit(write(fd, "A=1", 4) == 4 ? 0 : 1); /* it dies before the end */
+    }
+    refuse("did not send its environment");
+    assert_int_equal(end(pid), 0);
+    unlink(the_fifo);
+}
+
+static void test_somebody_elses(void **state)
+{
+    struct err e = { 0 };
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(environment_offer(the_pid_file, 12345, &e), 0);
+    refuse("was not made by the command");
+    unlink(the_fifo);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (!mkdtemp(the_dir))
+        return -1;
+    snprintf(the_pid_file, sizeof the_pid_file, "%s/pid", the_dir);
+    snprintf(the_fifo, sizeof the_fifo, "%s/pid.environment", the_dir);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return rmdir(the_dir);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_taken),
-        cmocka_unit_test(test_none),
-        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_what_is_taken),  cmocka_unit_test(test_none),
+        cmocka_unit_test(test_a_large_one),    cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_somebody_elses),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }
