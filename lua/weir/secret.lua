@@ -13,7 +13,8 @@ local C, sv, str = weir.C, weir.sv, weir.str
 
 local PREPARE_S = 5     -- a worker waits that long for values before it serves without them
 local NEG_TTL_S = 5     -- until a look-up that failed is tried again
-local ASKED_S = 1       -- between look-ups that somebody asked for
+local ASKED_S = 1       -- between look-ups that somebody asked for, twice as long each time,
+local ASKED_MAX_S = 10  -- up to this, as long as they find nothing new
 local EARLY, SPREAD = 0.75, 0.15 -- the part of a ttl after which the next look-up is due
 
 
@@ -118,6 +119,7 @@ local function settle(cell, ok, value, err, ttl_s)
   end
   succeed(cell, ttl_s)
   if changed == 1 then
+    cell.asked_gap_s = nil
     local told = cell.on_change or {}
     cell.on_change = nil
     for _, fn in ipairs(told) do
@@ -273,6 +275,14 @@ function _M.prepare()
 end
 
 
+-- What another look-up has found out about a cell: value | nil, err, ttl_s, as produce gives it.
+function _M.offer(cell, value, err, ttl_s)
+  if not cell.looking then
+    settle(cell, true, value, err, ttl_s)
+  end
+end
+
+
 -- For C: somebody refuses the value of that number.
 function _M.on_ask(id)
   local cell = numbered[id]
@@ -281,8 +291,10 @@ function _M.on_ask(id)
     C.weir_secret_fail(id, why, #why, 0)
   elseif not cell.looking then
     local now = C.weir_now()
-    local delay_s = math.max(0, (cell.asked_at or 0) + ASKED_S - now)
+    local gap_s = cell.asked_gap_s or 0
+    local delay_s = math.max(0, (cell.asked_at or 0) + gap_s - now)
     cell.asked_at = now + delay_s
+    cell.asked_gap_s = math.min(ASKED_MAX_S, gap_s > 0 and gap_s * 2 or ASKED_S)
     cell.fresh = true
     look_again(cell, delay_s)
   end

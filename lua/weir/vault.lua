@@ -1,16 +1,21 @@
 -- The vaults of this process, and how a reference is looked up in one: its type's
--- plugin gives the secret, the JSON member that the reference names is taken out
--- of it here. Types come from the loader and are configured by weir.conf's
+-- plugin gives the secret, weir.vault.source the JSON member that the reference
+-- names. Types come from the loader and are configured by weir.conf's
 -- vault_<type>_<field>; entities, known by their prefix, from weir.yml.
 
 local json = require "weir.json"
+local query = require "weir.pdk.query"
 local reference = require "weir.vault.reference"
 local references = require "weir.references"
 local secret = require "weir.secret"
+local source = require "weir.vault.source"
 
 local null = json.null
 
 local _M = { is_reference = reference.is, parse = reference.parse }
+
+-- the secrets that are referred to (weir.vault.source), by what leads to them
+local sources = {}
 
 -- name or prefix -> { name =, type =, values = the config as it is written }
 local vaults = {}
@@ -176,23 +181,6 @@ end
 
 -- ---- looking up
 
-local function member(text, key)
-  local object = json.decode(text)
-  if type(object) ~= "table" or object[1] ~= nil then
-    return nil, "the secret is no JSON object, so it has no subfield " .. key
-  end
-  local value = object[key]
-  if value == nil then
-    return nil, ("subfield %s not found in JSON secret"):format(key)
-  end
-  if type(value) ~= "string" then
-    return nil, ("unexpected %s value in JSON secret for subfield %s"):format(
-      value == null and "null" or type(value), key)
-  end
-  return value
-end
-
-
 local function start_type(type_)
   if not type_.started then
     type_.started = true
@@ -203,20 +191,22 @@ local function start_type(type_)
 end
 
 
-local function producer(ref, type_, config, needed)
+local function getter(ref, type_, config, needed)
   return function(fresh)
     local ok, err = secret.need(needed, fresh) -- by the vault's own config
     if not ok then
       return nil, err
     end
     start_type(type_)
-    local value, ttl_s
-    value, err, ttl_s = type_.strategy.get(config, ref.resource, ref.version)
-    if value ~= nil and ref.key then
-      value, err = member(value, ref.key)
-    end
-    return value, err, ttl_s
+    return type_.strategy.get(config, ref.resource, ref.version)
   end
+end
+
+
+-- What references to the same secret, under the same options, have in common.
+local function source_id(ref)
+  return ("%s/%s#%s?%s"):format(ref.name, ref.resource, ref.version or "",
+                                ref.config and query.encode(ref.config) or "")
 end
 
 
@@ -242,7 +232,9 @@ local function make(text, ref, vault)
       return watch(config, ref.resource, changed)
     end
   end
-  return secret.keep(text, producer(ref, vault.type, config, needed), options)
+  local id = source_id(ref)
+  sources[id] = sources[id] or source.new(getter(ref, vault.type, config, needed))
+  return sources[id]:cell(text, ref.key, options)
 end
 
 

@@ -226,6 +226,17 @@ describe("a secret", function()
     w:expect_log("no value for {vault://book/a/n}")
   end)
 
+  it("of two members is asked for once, and they change together", function()
+    write("a", [[sleep(0.2) return '{"user":"u1","word":"w1"}']])
+    start("{ word: '{vault://book/a/user?ttl=2}', "
+      .. "deep: { list: [ '{vault://book/a/word?ttl=2}' ] } }")
+    assert.equal(1, calls("a"))
+    assert.same({ "string:u1", "string:w1" }, { ask().body, ask("list").body })
+    write("a", [[return '{"user":"u2","word":"w2"}']])
+    until_body("string:u2", 3)
+    assert.equal("string:w2", ask("list").body)
+  end)
+
   it("may be needed by the vault of another", function()
     write("inner", "return 'key'")
     write("outer", "return conf.word .. '!'")
