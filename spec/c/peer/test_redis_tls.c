@@ -158,6 +158,7 @@ static void test_credentials(void **state)
     (void)state;
     open_tls("127.0.0.1", NULL, the_ca);
     the_settings.password = secret_of("wrong");
+    link_open("127.0.0.1", the_server.port, REDIS_LINK_DATA);
     assert_refused(ERR_CONFIG, ": AUTH: WRONGPASS");
 }
 
