@@ -20,9 +20,23 @@ struct callouts {
     struct callout_multi *multi;
     struct callout_list made, waiting, running; /* made: also what is over */
     unsigned waiting_count, running_count;
+    struct event *rest;
 };
 
 static void on_done(void *arg, CURL *easy, CURLcode code);
+
+void callouts_rest(struct callouts *cs)
+{
+    if (cs->running_count == 0)
+        callout_multi_rest(cs->multi);
+}
+
+static void on_rest(int fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    callouts_rest(arg);
+}
 
 struct callouts *callouts_new(struct loop *loop)
 {
@@ -33,6 +47,8 @@ struct callouts *callouts_new(struct loop *loop)
     TAILQ_INIT(&cs->waiting);
     TAILQ_INIT(&cs->running);
     cs->multi = callout_multi_new(loop, on_done, cs);
+    cs->rest = event_new(loop_base(loop), -1, 0, on_rest, cs);
+    must(cs->rest);
     return cs;
 }
 
@@ -52,7 +68,8 @@ struct callout *callout_new(struct callouts *cs)
 static void go(struct callout *c)
 {
     TAILQ_INSERT_TAIL(&c->home->running, c, link);
-    c->home->running_count++;
+    if (c->home->running_count++ == 0)
+        event_del(c->home->rest);
     c->state = RUNS;
     callout_multi_add(c->home->multi, c->easy);
 }
@@ -66,8 +83,11 @@ static void wait_in_queue(struct callout *c)
 
 static void start_next(struct callouts *cs)
 {
+    const struct timeval rest = { CALLOUTS_REST_S, 0 };
     struct callout *next = TAILQ_FIRST(&cs->waiting);
 
+    if (!next && cs->running_count == 0)
+        event_add(cs->rest, &rest);
     if (!next || cs->running_count >= CALLOUTS_AT_ONCE)
         return;
     TAILQ_REMOVE(&cs->waiting, next, link);
@@ -223,6 +243,7 @@ void callouts_free(struct callouts *cs)
     free_all(&cs->waiting);
     free_all(&cs->running);
     free_all(&cs->made);
+    event_free(cs->rest);
     callout_multi_free(cs->multi);
     free(cs);
 }

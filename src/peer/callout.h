@@ -17,6 +17,7 @@ struct callouts; /* all of them; one for each process */
 
 #define CALLOUTS_AT_ONCE 64   /* the others wait, the first first */
 #define CALLOUTS_WAITING 1024 /* more are refused */
+#define CALLOUTS_REST_S 60
 
 #define CALLOUT_URL_MAX 16384
 #define CALLOUT_TEXT_MAX 4096 /* paths and names */
@@ -50,6 +51,12 @@ struct callouts *callouts_new(struct loop *loop) __attribute__((returns_nonnull)
 
 /* Also what was made and not freed; nobody hears of it. */
 void callouts_free(struct callouts *cs);
+
+/*
+ * Closes the connections that are kept for the next exchange, unless one is under way. Called by
+ * itself when there was none for CALLOUTS_REST_S.
+ */
+void callouts_rest(struct callouts *cs);
 
 struct callout *callout_new(struct callouts *cs) __attribute__((returns_nonnull));
 

@@ -119,6 +119,25 @@ static void ignore_broken_pipes(void)
         signal(SIGPIPE, SIG_IGN);
 }
 
+static void open_curl(struct callout_multi *m)
+{
+    m->curl = curl_multi_init();
+    must(m->curl);
+    curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, set_socket);
+    curl_multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
+    curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(m->curl, CURLMOPT_TIMERDATA, m);
+    curl_multi_setopt(m->curl, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
+}
+
+static void close_curl(struct callout_multi *m)
+{
+    curl_multi_cleanup(m->curl);
+    while (!LIST_EMPTY(&m->watches))
+        forget(LIST_FIRST(&m->watches));
+    event_del(m->timer);
+}
+
 struct callout_multi *callout_multi_new(struct loop *loop,
                                         void (*done)(void *arg, CURL *easy, CURLcode code),
                                         void *arg)
@@ -133,24 +152,23 @@ struct callout_multi *callout_multi_new(struct loop *loop,
     m->arg = arg;
     LIST_INIT(&m->watches);
     m->timer = event_new(m->base, -1, 0, on_timer, m);
-    m->curl = curl_multi_init();
-    must(m->timer && m->curl);
-    curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, set_socket);
-    curl_multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
-    curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(m->curl, CURLMOPT_TIMERDATA, m);
-    curl_multi_setopt(m->curl, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
+    must(m->timer);
+    open_curl(m);
     return m;
 }
 
 void callout_multi_free(struct callout_multi *m)
 {
-    curl_multi_cleanup(m->curl);
-    while (!LIST_EMPTY(&m->watches))
-        forget(LIST_FIRST(&m->watches));
+    close_curl(m);
     event_free(m->timer);
     free(m);
     curl_global_cleanup();
+}
+
+void callout_multi_rest(struct callout_multi *m)
+{
+    close_curl(m);
+    open_curl(m);
 }
 
 void callout_multi_add(struct callout_multi *m, CURL *easy)

@@ -21,6 +21,9 @@ struct callout_multi *callout_multi_new(struct loop *loop,
 /* Closes the kept connections. All transfers have ended or were removed. */
 void callout_multi_free(struct callout_multi *m);
 
+/* Closes the kept connections, and forgets names, sessions and authorities. Nothing runs. */
+void callout_multi_rest(struct callout_multi *m);
+
 /* Begins the transfer, in the loop's next turn. */
 void callout_multi_add(struct callout_multi *m, CURL *easy);
 

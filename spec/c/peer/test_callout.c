@@ -39,6 +39,36 @@ static void test_connection_is_kept(void **state)
     scripted_free(s);
 }
 
+static void answer_two_connections(struct scripted *s)
+{
+    for (int i = 0; i < 2; i++)
+        answer_all(s);
+}
+
+static void test_connections_are_closed_at_rest(void **state)
+{
+    struct scripted *s =
+        scripted_start(answer_two_connections, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    struct callout *c;
+
+    (void)state;
+    assert_answer(run(make("http://127.0.0.1:%u/", s->port)), 200, "ok");
+    c = make("http://127.0.0.1:%u/", s->port);
+    the_ended = 0;
+    start(c);
+    callouts_rest(the_callouts); /* not while one is under way */
+    turn_until(1);
+    assert_answer(c, 200, "ok");
+    assert_int_equal(s->connected, 1);
+    callouts_rest(the_callouts);
+    callouts_rest(the_callouts);
+    assert_answer(run(make("http://127.0.0.1:%u/", s->port)), 200, "ok");
+    end(s);
+    assert_int_equal(s->connected, 2);
+    assert_int_equal(s->number, 3);
+    scripted_free(s);
+}
+
 /* Answers with the body of the request. */
 static void echo(struct scripted *s)
 {
@@ -329,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_get),
         T(test_connection_is_kept),
+        T(test_connections_are_closed_at_rest),
         T(test_bodies),
         T(test_expect),
         T(test_head),
