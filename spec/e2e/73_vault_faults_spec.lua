@@ -49,8 +49,6 @@ local TOLD = [[
         plugins: [ { name: teller, config: { word: '%s' } } ]
 ]]
 
-local MAIN = vaults.kinds[1]
-
 -- The faults in which the look-up fails, and what the log must not be silent about.
 local FAULTS = {
   ["answers 403"] = { status = 403, body = '{"errors":["permission denied"]}' },
@@ -215,7 +213,7 @@ describe("a vault", function()
 
   local function with_fault(name, fault)
     it("that " .. name .. " leaves the last value", function()
-      prepare(MAIN)
+      prepare("hcv")
       start()
       assert.equal(200, status("/closed"))
       vault.server:faults({ fault })
@@ -234,7 +232,7 @@ describe("a vault", function()
   end
 
   it("that says nothing keeps no request waiting, nor the start for long", function()
-    prepare(MAIN)
+    prepare("hcv")
     vault.server:faults({ { hang = true } })
     start()
     w:expect_log("not found within 5 s", "maybe")
@@ -250,7 +248,7 @@ describe("a vault", function()
   end)
 
   it("in which the secret is no more leaves the last value", function()
-    prepare(MAIN)
+    prepare("hcv")
     start()
     vault:take_away("redis")
     assert_it_stays()
@@ -263,7 +261,7 @@ describe("a vault", function()
 
   it("gives passwords of any bytes", function()
     local longest = env.mode == "slow-io" and 4000 or 16000 -- Redis itself refuses more
-    prepare(MAIN, "p#w # x")
+    prepare("hcv", "p#w # x")
     start()
     assert.equal(200, status("/closed"))
     w:expect_log("redis", "maybe") -- a password that came a moment late
@@ -279,7 +277,7 @@ describe("a vault", function()
 
   it("gives other secrets of up to 64 KiB", function()
     local words = { "#", " ", "\n", '"', "ü\0\1\127", ("0123456789abcdef"):rep(4096) }
-    prepare(MAIN)
+    prepare("hcv")
     vault:put("word", "first")
     start({ told = vault:reference("word") })
     for _, word in ipairs(words) do

@@ -1,10 +1,11 @@
 -- Vaults that are asked over HTTP, each before its test server (servers.lua): the
--- server, the entity of weir.yml with the prefix "safe", and how a secret is put
--- there and referred to. What a login needs is in .secrets, for specs of leaks.
+-- server, the entity of weir.yml with the prefix "safe" or another, and how a secret is put
+-- there and referred to. What a login needs is in .secrets, for specs of leaks, and the
+-- client's own part of it in .credential.
 local json = require "weir.json"
 local servers = require "lib.servers"
 
-local _M = { kinds = { "aws", "gcp", "azure" } }
+local _M = { kinds = { "hcv", "aws", "gcp", "azure" } }
 
 local vault = {}
 vault.__index = vault
@@ -13,6 +14,17 @@ vault.__index = vault
 local TIMES = "ttl: 1, neg_ttl: 0.3"
 
 local start = {}
+
+function start.hcv(self, e)
+  local token = "hvs.CAESIToken-0123456789abcdef"
+  self.secrets = { token }
+  self.server = servers.start("hcv", { state = {
+    tokens = { [token] = { ttl = 0 } }, mounts = { secret = { secrets = {} } },
+  } }, e)
+  self.config = ("protocol: http, host: 127.0.0.1, port: %d, mount: secret, kv: v2, token: %s")
+                :format(self.server.port, token)
+  self.path = "/value"
+end
 
 function start.aws(self, e)
   local secret = "aws/Secret+Key0123456789abcdefghijklmnop"
@@ -29,7 +41,7 @@ function start.gcp(self, e)
   local account = servers.service_account(e, "weir@spec-project.iam.gserviceaccount.com",
                                           self.server)
   self.server:set({ accounts = account.state })
-  self.secrets = {}
+  self.secrets, self.credential = {}, account.json
   for line in account.account.private_key:gmatch("[^\n]+") do
     if #line == 64 then
       self.secrets[#self.secrets + 1] = line
@@ -41,7 +53,7 @@ end
 
 function start.azure(self, e)
   local secret = "azure~Client.Secret-0123456789abcdef"
-  self.secrets = { secret }
+  self.secrets, self.credential = { secret }, secret
   self.server = servers.start("azure", { state = {
     tenants = { ["tenant-1"] = { ["client-1"] = { secrets = { secret } } } },
   } }, e)
@@ -50,19 +62,25 @@ function start.azure(self, e)
   self.vars = { AZURE_AUTHORITY_HOST = self.server.url }
 end
 
--- Starts one of the kinds. .vars is what weir's environment must have besides.
-function _M.start(e, kind)
-  local self = setmetatable({ kind = kind, path = "", vars = {} }, vault)
+-- Starts one of the kinds. .entity is its line below vaults, .yml that and its head; .vars is what
+-- weir's environment must have besides.
+function _M.start(e, kind, prefix)
+  local self = setmetatable({ kind = kind, prefix = prefix or "safe", path = "", vars = {} }, vault)
   start[kind](self, e)
-  self.yml = ("vaults:\n  - { name: %s, prefix: safe, config: { %s, %s } }\n"):format(
-    kind, self.config, TIMES)
+  self.entity = ("  - { name: %s, prefix: %s, config: { %s, %s } }\n"):format(
+    kind, self.prefix, self.config, TIMES)
+  self.yml = "vaults:\n" .. self.entity
   return self
 end
 
--- What the server's state says of a secret with this value.
+-- The server has a secret with this value, which is .last then.
 function vault:put(name, value)
+  self.last = value
   local patch = { secrets = { [name] = value } }
-  if self.kind == "gcp" then
+  if self.kind == "hcv" then
+    local data = value == json.null and value or { value = value }
+    patch = { mounts = { secret = { secrets = { [name] = data } } } }
+  elseif self.kind == "gcp" then
     patch = { secrets = { ["projects/spec-project/secrets/" .. name] = value } }
   end
   self.server:set(patch)
@@ -73,7 +91,7 @@ function vault:take_away(name)
 end
 
 function vault:reference(name)
-  return "{vault://safe/" .. name .. self.path .. "}"
+  return "{vault://" .. self.prefix .. "/" .. name .. self.path .. "}"
 end
 
 return _M
