@@ -65,14 +65,14 @@ static void test_slow_name(void **state)
     set_number(c, CALLOUT_CONNECT_TIMEOUT_MS, 100);
     the_ended = 0;
     start(c);
-    assert_true(turn_until(1) < 90);
+    assert_true(turn_until(1) < 1000);
     assert_failure(c, ERR_TIMEOUT, "cannot connect to " SLOW_NAME ":80: timeout", NULL);
 
     c = make("http://" SLOW_NAME "/");
     set_number(c, CALLOUT_TIMEOUT_MS, 100);
     the_ended = 0;
     start(c);
-    assert_true(turn_until(1) < 90);
+    assert_true(turn_until(1) < 1000);
     assert_failure(c, ERR_TIMEOUT, "timeout", NULL);
 
     gone = start(make("http://" SLOW_NAME "/"));
@@ -83,7 +83,7 @@ static void test_slow_name(void **state)
     start(make("http://" SLOW_NAME "/")); /* is there at the end */
     turn_for(20);
     tear_down(state);
-    assert_true(clock_mono_us_exact() - before_us < 200000);
+    assert_true(clock_mono_us_exact() - before_us < 1000000);
     end_lookups();
 }
 
