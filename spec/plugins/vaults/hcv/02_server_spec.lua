@@ -1,114 +1,139 @@
 -- The vault hcv in weir, against a server that follows HashiCorp Vault's documented
--- API: KV 1 and 2, each login, tokens that end, what goes wrong, what the log says.
+-- API: secrets of KV 1 and 2, versions, TLS, a standby, `weir vault`.
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
-local env = require "lib.env"
-local fcgi = require "lib.fcgi"
-local net = require "lib.net"
+local json = require "weir.json"
 local servers = require "lib.servers"
-local weir = require "lib.weir"
+local served = require "served"
 
-local TOKEN = "hvs.the-token-of-weir"
+local TOKEN = served.TOKEN
 local ODD = "p@ss # w\"o'rd\\ \n"
 
-local TELLER = [[
-local teller = { PRIORITY = 1, VERSION = "1.0.0" }
-
-function teller:access(conf)
-  local ok, word = pcall(function() return conf.word end)
-  return kong.response.exit(ok and 200 or 503, word)
-end
-
-return teller
-]]
-
-local FIELDS = [[ { word = { type = "string", referenceable = true } }, ]]
-
-local YML = [[
-_format_version: "3.0"
-vaults:
-  - { prefix: mine, name: hcv, config: CONFIG }
-services:
-  - name: service
-    url: http://127.0.0.1:9
-    routes: [ { name: all, paths: [ / ] } ]
-    plugins: [ { name: teller, config: { word: "WORD" } } ]
-]]
-
 describe("the vault hcv", function()
-  local e, w, hcv
-
-  local function yml(config, word)
-    return (YML:gsub("CONFIG", function() return config end)
-      :gsub("WORD", function() return word end))
-  end
-
-  local function start(config, word)
-    weir.write_plugin(e, "teller", TELLER, FIELDS)
-    w = weir.new(e, { yml = yml(config, word), conf = {
-      plugin_dir = weir.plugin_dir(e) .. "," .. env.srcdir .. "/plugins", workers = 1,
-      log_level = "debug",
-    } })
-    w:start()
-  end
-
-  local function config(more)
-    return ("{ port: %d, ttl: 1, neg_ttl: 0.3, %s }"):format(hcv.port, more)
-  end
-
-  local function by_token(more)
-    return config("token: '" .. TOKEN .. "'" .. (more and ", " .. more or ""))
-  end
-
-  local function ask()
-    return assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/" } }))
-  end
-
-  local function until_body(body, seconds)
-    local last
-    return assert(net.wait_until(seconds or 5, function()
-      last = ask().body
-      return last == body
-    end), "it stays " .. tostring(last))
-  end
-
-  local function serve(state)
-    state.tokens = state.tokens or { [TOKEN] = { ttl = 0 } }
-    hcv = servers.start("hcv", { state = state }, e)
-  end
+  local s
 
   before_each(function()
-    e = env.new()
+    s = served.new()
   end)
 
   after_each(function()
-    e:check()
-    if w then
-      w:stop()
-    end
-    e:destroy()
-    w = nil
+    s:stop()
   end)
 
   it("reads secrets of KV 1", function()
-    serve({ mounts = { secret = { version = 1, secrets = {
+    s:serve({ mounts = { secret = { version = 1, secrets = {
       redis = { password = ODD, port = 6379 }, ["teams/a b/token"] = { value = "deep" },
     } } } })
-    start(by_token(), "{vault://mine/redis/password}")
-    assert.equal(ODD, ask().body)
-    w:write_yml(yml(by_token(), "{vault://mine/teams/a%20b/token/value}"))
-    assert.is_true(w:reload())
-    until_body("deep")
+    s:start(s.yml(s:by_token(), "{vault://mine/redis/password}", "{vault://mine/redis/}"))
+    assert.equal(ODD, s:ask().body)
+    assert.same({ password = ODD, port = 6379 }, json.decode(s:ask("/other").body))
+    s:reload(s.yml(s:by_token(), "{vault://mine/teams/a%20b/token/value}"))
+    s:until_body("deep")
   end)
 
   it("reads secrets of KV 2, and their versions", function()
-    serve({ mounts = { ["kv/two"] = { version = 2, secrets = { redis = {
+    s:serve({ mounts = { ["kv/two"] = { version = 2, secrets = { redis = {
       { data = { password = "old" } }, { data = { password = "new" } },
     } } } } })
-    local more = "kv: v2, mount: kv/two"
-    start(by_token(more), "{vault://mine/redis/password}")
-    assert.equal("new", ask().body)
-    w:write_yml(yml(by_token(more), "{vault://mine/redis/password#1}"))
-    assert.is_true(w:reload())
-    until_body("old")
+    s:start(s.yml(s:by_token("kv: v2, mount: kv/two"), "{vault://mine/redis/password}",
+      "{vault://mine/redis/password#1}"))
+    assert.equal("new", s:ask().body)
+    assert.equal("old", s:ask("/other").body)
+  end)
+
+  it("follows a rotation within its ttl", function()
+    s:serve()
+    s:start(s.yml(s:by_token()))
+    assert.equal("first", s:ask().body)
+    s:put("second")
+    s:until_body("second", 3)
+  end)
+
+  it("reads what is in base64", function()
+    s:serve({ mounts = { secret = { version = 1, secrets = {
+      redis = { password = "AAEC/w==", user = "not base64!" } } } } })
+    s:start(s.yml(s:by_token("base64_decode: true")))
+    assert.equal("\0\1\2\255", s:ask().body)
+  end)
+
+  it("finds its config in weir.conf, and its token in another vault", function()
+    s:serve()
+    local vars = { THE_TOKEN = TOKEN .. "\n" }
+    s:start(s.yml("{ token: x }", "{vault://hcv/redis/password}"), {
+      vault_hcv_port = s.hcv.port, vault_hcv_token = "{vault://env/the-token}",
+    }, vars)
+    assert.equal("first", s:ask().body)
+    local out, code = s.w:command("vault", { args = { "get", "{vault://hcv/redis/password}" },
+                                             vars = vars })
+    assert.same({ 0, "first\n" }, { code, out })
+  end)
+
+  it("is asked and listed by weir vault", function()
+    s:serve()
+    s:start(s.yml(s:by_token()))
+    local function vault(...)
+      local out, code = s.w:command("vault", { args = { ... } })
+      return { code, out }
+    end
+    assert.same({ 0, "first\n" }, vault("get", "{vault://mine/redis/password}"))
+    assert.same({ 0, '{"password":"first"}\n' }, vault("get", "mine/redis/"))
+    local failed = vault("get", "{vault://mine/nowhere/password}")
+    assert.not_equal(0, failed[1])
+    assert.truthy(failed[2]:find("there is no such secret (mount secret, kv v1)", 1, true))
+    local list = vault("list")
+    assert.equal(0, list[1])
+    assert.truthy(list[2]:find("{vault://mine/redis/password}", 1, true))
+    assert.is_nil(list[2]:find("first", 1, true))
+  end)
+
+  it("goes where a standby sends it, once", function()
+    s:serve()
+    local active = s.hcv
+    s:serve({ standby = true, standby_redirect = active.url })
+    s:start(s.yml(s:by_token()))
+    assert.equal("first", s:ask().body)
+    assert.equal(1, #active:log("^GET /v1/secret/redis$"))
+    s.w:expect_log("HashiCorp Vault answers 307; the last value stays")
+    active:set({ standby = true, standby_redirect = s.hcv.url })
+    assert(s.w:wait_log("the last value stays"))
+  end)
+
+  local function serve_tls(more)
+    local files = servers.certificates(s.e)
+    local role = { allowed_common_names = { "weir-client" } }
+    s:serve({ auth = { cert = { roles = { web = role } } } }, {
+      tls = { cert = files.cert, key = files.key, client_ca = more and files.ca },
+    })
+    return files
+  end
+
+  it("verifies the server's certificate by the authorities of its config", function()
+    local files = serve_tls()
+    s:start(s.yml(s:by_token("protocol: https, ca_file: '" .. files.ca .. "'")))
+    assert.equal("first", s:ask().body)
+    s:reload(s.yml(s:by_token("protocol: https, ca_file: '" .. files.other_ca .. "'")))
+    s.w:expect_log("HashiCorp Vault: certificate of 127%.0%.0%.1:%d+: .*; it has no value")
+    assert(s.w:wait_log("it has no value"))
+    s:reload(s.yml(s:by_token("protocol: https, ssl_verify: false")))
+    s:until_body("first")
+  end)
+
+  it("does not talk TLS to what does not, nor the other way round", function()
+    s:serve()
+    s:start(s.yml(s:by_token("protocol: https")))
+    s.w:expect_log("HashiCorp Vault: .*; it has no value")
+    assert.equal(503, s:ask().status)
+    assert.equal(0, #s.hcv:log("^GET"))
+  end)
+
+  it("logs in by a certificate", function()
+    local files = serve_tls(true)
+    local conf = "protocol: https, ca_file: '" .. files.ca .. "', auth_method: cert, "
+      .. "cert_auth_cert: '%s', cert_auth_cert_key: '%s'"
+    s:start(s.yml(s:config(conf:format(files.client_cert, files.client_key))))
+    assert.equal("first", s:ask().body)
+    assert.equal(1, s:logins("cert"))
+    s:reload(s.yml(s:config(conf:format(files.other_cert, files.other_key))))
+    s.w:expect_log("login by cert: HashiCorp Vault.*; it has no value")
+    assert(s.w:wait_log("it has no value"))
   end)
 end)
