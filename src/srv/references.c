@@ -30,16 +30,24 @@
 
 /* ---- the process */
 
-static int ask(const struct conf *conf, int argc, char **argv, struct buf *answer, struct err *e)
+/* What is asked, and by whom. */
+struct question {
+    const struct conf *conf;
+    int argc;
+    char **argv;
+    pid_t parent;
+};
+
+static int ask(const struct question *q, struct buf *answer, struct err *e)
 {
-    struct vm_args args = { .conf = conf, .loop = loop_new(), .answer = answer };
+    struct vm_args args = { .conf = q->conf, .loop = loop_new(), .answer = answer };
     struct identity workers;
-    int rc = identity_of_workers(conf, &workers, e);
+    int rc = identity_of_workers(q->conf, &workers, e);
 
     if (rc == 0)
-        rc = identity_assume(&workers, 0, e);
+        rc = identity_assume(&workers, q->parent, e); /* and ends with its parent */
     if (rc == 0)
-        rc = lua_command(&args, argc, argv, e);
+        rc = lua_command(&args, q->argc, q->argv, e);
     return rc > 0 ? err_set(e, ERR_LUA, "the look-up failed; see the log") : rc;
 }
 
@@ -55,7 +63,7 @@ static void write_all(int fd, const char *p, size_t n)
     }
 }
 
-static NORETURN void run(const struct conf *conf, int argc, char **argv, int fd)
+static NORETURN void run(const struct question *q, int fd)
 {
     struct buf answer = { .max_bytes = ANSWER_MAX_BYTES };
     sigset_t none;
@@ -67,7 +75,7 @@ static NORETURN void run(const struct conf *conf, int argc, char **argv, int fd)
     alarm(TIMEOUT_MS / 1000 + 1); /* should nobody be there who kills it */
     log_set_name("references");
     log_set_level(LOG_CRIT); /* what is not found is told by those who asked */
-    if (ask(conf, argc, argv, &answer, &e) != 0) {
+    if (ask(q, &answer, &e) != 0) {
         write_all(fd, "f", 1);
         write_all(fd, e.text, strlen(e.text));
         _exit(1);
@@ -119,6 +127,7 @@ static int read_answer(int fd, struct buf *answer, struct err *e)
 static int converse(const struct conf *conf, int argc, char **argv, struct buf *answer,
                     struct err *e)
 {
+    const struct question q = { conf, argc, argv, getpid() };
     int fds[2], rc;
     pid_t pid;
 
@@ -127,7 +136,7 @@ static int converse(const struct conf *conf, int argc, char **argv, struct buf *
     pid = fork();
     if (pid == 0) {
         close(fds[0]);
-        run(conf, argc, argv, fds[1]);
+        run(&q, fds[1]);
     }
     close(fds[1]);
     rc = pid == -1 ? err_set_errno(e, "cannot fork") : read_answer(fds[0], answer, e);
