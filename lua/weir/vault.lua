@@ -3,6 +3,7 @@
 -- names. Types come from the loader and are configured by weir.conf's
 -- vault_<type>_<field>; entities, known by their prefix, from weir.yml.
 
+local copy = require("weir.schema.defaults").copy
 local json = require "weir.json"
 local query = require "weir.pdk.query"
 local reference = require "weir.vault.reference"
@@ -51,13 +52,10 @@ end
 
 
 -- Fills in what values leave out, and checks them: config | nil, errors as the schema has them.
+-- values stay as they are written: a config is bound to its secrets in place, one for each reference.
 local function complete(type_, values)
-  local copy = {}
-  for name, value in pairs(values) do
-    copy[name] = value
-  end
   local entity, errors = type_.schema:accept({
-    name = type_.name, prefix = "of-weir-conf", config = copy,
+    name = type_.name, prefix = "of-weir-conf", config = copy(values),
   })
   if not entity then
     return nil, type(errors.config) == "table" and errors.config or errors
@@ -131,24 +129,48 @@ function _M.use(types, entities, settings)
 end
 
 
+-- The values of a config with the query of a reference laid over them.
+local function lay_over(type_, values, arguments)
+  local out, node = {}, config_node(type_)
+  for name, value in pairs(values) do
+    out[name] = value
+  end
+  for name, text in pairs(arguments) do
+    local field = node.by_name[name]
+    if field then
+      out[name] = convert(field, text)
+    end
+  end
+  return out
+end
+
+
+-- As complete, with a query of which one field or another cannot be used.
+local function complete_by_field(type_, values, arguments)
+  local config, errors = complete(type_, values)
+  if not config then
+    return nil, errors
+  end
+  for name, text in pairs(arguments) do
+    local changed = lay_over(type_, config, { [name] = text })
+    config = complete(type_, changed) and changed or config
+  end
+  return config
+end
+
+
 -- The config of a vault under the query of a reference; what the vault cannot use of it is ignored.
+-- Its fields may need each other, so they are tried together first.
 local function config_of(vault, arguments)
-  local config, errors = complete(vault.type, vault.values)
+  arguments = arguments or {}
+  local config, errors = complete(vault.type, lay_over(vault.type, vault.values, arguments))
+  if not config then
+    config, errors = complete_by_field(vault.type, vault.values, arguments)
+  end
   if not config then
     local item = require("weir.schema").flatten_errors(errors, "")[1]
     return nil, ("the vault %s is not configured: %s: %s"):format(vault.name,
       (tostring(item.path):gsub("^%.", "")), item.message)
-  end
-  local node = config_node(vault.type)
-  for name, text in pairs(arguments or {}) do
-    local field = node.by_name[name]
-    if field then
-      local before = config[name]
-      config[name] = convert(field, text)
-      if not complete(vault.type, config) then
-        config[name] = before
-      end
-    end
   end
   for name, value in pairs(config) do
     if value == null then

@@ -10,7 +10,7 @@ local TELLER = [[
 local teller = { PRIORITY = 1, VERSION = "1.0.0" }
 
 function teller:access(conf)
-  local ok, word = pcall(function() return conf.word end)
+  local ok, word = pcall(function() return conf.word .. (conf.more or "") end)
   return kong.response.exit(ok and 200 or 503, word)
 end
 
@@ -37,7 +37,8 @@ describe("the vault redis", function()
 
   local function start(config, word, conf)
     weir.write_plugin(e, "teller", TELLER,
-                      '{ word = { type = "string", referenceable = true } },')
+                      '{ word = { type = "string", referenceable = true } },'
+                      .. '{ more = { type = "string", referenceable = true } },')
     local keys = { plugin_dir = weir.plugin_dir(e) .. "," .. env.srcdir .. "/plugins", workers = 1 }
     for key, value in pairs(conf or {}) do
       keys[key] = value
@@ -118,6 +119,18 @@ describe("the vault redis", function()
     })
     assert.equal("one", ask().body)
     assert.is_nil(w:log():find("of the server", 1, true))
+  end)
+
+  it("logs in with a secret of another vault, which changes, for several references", function()
+    server:cli("MSET", "a", "one", "b", " two")
+    e:write("login", "of the server")
+    local own = config(", ttl: 0.5, neg_ttl: 0.2"):gsub("of the server", '"{vault://fs/login}"')
+    start(own, '{vault://mine/a}", more: "{vault://mine/b}', { vault_fs_prefix = e.dir })
+    assert.equal("one two", ask().body)
+    server:cli("MSET", "a", "1", "b", " 2")
+    server:cli("CONFIG", "SET", "requirepass", "another")
+    e:write("login", "another")
+    until_body("1 2")
   end)
 
   it("says what is wrong, without a secret", function()
