@@ -67,6 +67,15 @@ describe("the vault hcv", function()
     assert.same({ 0, "first\n" }, { code, out })
   end)
 
+  it("takes its config from the reference", function()
+    s:serve({ auth = { approle = { roles = { web = { role_id = "role-1",
+                                                     bind_secret_id = false } } } } })
+    s:start(s.yml("{ token: x }", ("{vault://hcv/redis/password?auth_method=approle&port=%d"
+      .. "&approle_role_id=role-1&approle_secret_id_file=/proc/self/comm&unknown=x}"):format(
+      s.hcv.port)))
+    assert.equal("first", s:ask().body)
+  end)
+
   it("is asked and listed by weir vault", function()
     s:serve()
     s:start(s.yml(s:by_token()))
