@@ -64,9 +64,9 @@ end
 
 -- Only the newest of a cell's turns counts: there is one due look-up at most.
 local function look_again(cell, delay_s)
-  cell.turn = cell.turn + 1
-  if delay_s then
-    timer.at(delay_s, on_due, cell, cell.turn)
+  cell.turn, cell.due_at = cell.turn + 1, nil
+  if delay_s and timer.at(delay_s, on_due, cell, cell.turn) then
+    cell.due_at = C.weir_now() + delay_s
   end
 end
 
@@ -158,7 +158,12 @@ function begin(cell)
     cell.again = true
     return
   end
-  cell.looking = true
+  cell.looking, cell.due_at = true, nil
+  if cell.asked then
+    local gap_s = cell.asked_gap_s
+    cell.asked, cell.asked_at = nil, C.weir_now()
+    cell.asked_gap_s = gap_s and math.min(ASKED_MAX_S, gap_s * 2) or ASKED_S
+  end
   if not timer.at(0, run, cell) then
     cell.looking = nil
     fail(cell, "too many timers")
@@ -291,12 +296,12 @@ function _M.on_ask(id)
     C.weir_secret_fail(id, why, #why, 0)
   elseif not cell.looking then
     local now = C.weir_now()
-    local gap_s = cell.asked_gap_s or 0
-    local delay_s = math.max(0, (cell.asked_at or 0) + gap_s - now)
-    cell.asked_at = now + delay_s
-    cell.asked_gap_s = math.min(ASKED_MAX_S, gap_s > 0 and gap_s * 2 or ASKED_S)
-    cell.fresh = true
-    look_again(cell, delay_s)
+    local at = math.max(now, (cell.asked_at or 0) + (cell.asked_gap_s or 0))
+    cell.fresh, cell.asked = true, true
+    -- one that comes by then will do: who asks again and again must not put it off
+    if not (cell.due_at and cell.due_at <= at) then
+      look_again(cell, at - now)
+    end
   end
 end
 

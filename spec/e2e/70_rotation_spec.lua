@@ -213,6 +213,24 @@ describe("the password of", function()
     assert.equal("", server:cli("ACL", "LOG"))
   end)
 
+  it("Redis is another one there for a long while, under load, before the vault knows", function()
+    start_hcv(PASSWORDS[1])
+    start_redis("{vault://site/store/password}", hcv_vault(1))
+    n:expect_log("WRONGPASS")
+    local finish = load.start(e, n.address, { parallel = 8, seconds = 12, source = source,
+                                              path = "/exact" })
+    server:cli("ACL", "SETUSER", "weir", "resetpass", ">" .. PASSWORDS[3])
+    server:cli("CLIENT", "KILL", "USER", "weir")
+    net.sleep(8)
+    local before = reads()
+    hcv:set(in_hcv(PASSWORDS[3]))
+    assert(net.wait_until(3, function()
+      return n:ask(1, source, { REQUEST_URI = "/exact" }).status ~= 500
+    end), "the vault is not asked any more")
+    finish()
+    assert.is_true(before >= 8, "reads: " .. before)
+  end)
+
   -- The vault would be asked in minutes only.
   it("Redis is another one in both, and who is logged in must do so again", function()
     start_hcv(PASSWORDS[1])
@@ -227,6 +245,32 @@ describe("the password of", function()
     net.sleep(0.2)
     assert_exact(under_load(function() end))
     assert.equal(4, reads() - before) -- once for each worker
+  end)
+
+  -- Each probe asks for a look-up; they neither come all the time nor put each other off.
+  it("Redis is another one, which HashiCorp Vault does not know for long", function()
+    start_hcv(PASSWORDS[1])
+    start_redis("{vault://site/store/password}", hcv_vault(300))
+    local function all_answer(status)
+      local got = load.run(e, n.address, { parallel = 8, requests = 64, source = env.client(),
+                                           path = "/exact" })
+      return got.status[status] == 64
+    end
+    assert.is_true(all_answer(200))
+    n:expect_log("does not answer: .*: AUTH: WRONGPASS", 1)
+    server:cli("ACL", "SETUSER", "weir", "resetpass", ">" .. PASSWORDS[3])
+    local before = reads()
+    server:cli("CLIENT", "KILL", "USER", "weir")
+    for _ = 1, 8 do
+      all_answer(500)
+      net.sleep(1)
+    end
+    assert.is_true(all_answer(500))
+    local asked = reads() - before
+    assert.is_true(asked >= 8 and asked <= 24, asked .. " look-ups by four workers")
+    hcv:set(in_hcv(PASSWORDS[3]))
+    assert(net.wait_until(15, function() return all_answer(200) end), "it does not come back")
+    assert_exact()
   end)
 
   it("the nodes of a Cluster is one that they take beside the old one, for a while", function()
