@@ -2,6 +2,8 @@
 -- for what is asked now and then and in the background. Counters have a way of
 -- their own (weir.counter). Owns nothing.
 
+local credential = require "weir.cloud.credential"
+local secret = require "weir.secret"
 local settings = require "weir.settings"
 local wait = require "weir.wait"
 local weir = require "weir.ffi"
@@ -44,6 +46,12 @@ function _M.redis(redis, ...)
     argv[i - 1], lens[i - 1] = word, #word
   end
   local texts = settings.of_redis(redis)
+  if redis and redis.cloud_authentication then
+    local ok, err = secret.need({ secret.find(credential.name_of(redis)) })
+    if not ok then
+      return nil, err
+    end
+  end
   return take(C.weir_redis_ask(texts, #texts, #words, argv, lens))
 end
 

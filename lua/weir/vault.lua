@@ -3,6 +3,7 @@
 -- names. Types come from the loader and are configured by weir.conf's
 -- vault_<type>_<field>; entities, known by their prefix, from weir.yml.
 
+local conf = require "weir.conf"
 local copy = require("weir.schema.defaults").copy
 local json = require "weir.json"
 local query = require "weir.pdk.query"
@@ -52,7 +53,7 @@ end
 
 
 -- Fills in what values leave out, and checks them: config | nil, errors as the schema has them.
--- values stay as they are written: a config is bound to its secrets in place, one for each reference.
+-- values stay as they are written: a config is bound to its secrets in place, one by one.
 local function complete(type_, values)
   local entity, errors = type_.schema:accept({
     name = type_.name, prefix = "of-weir-conf", config = copy(values),
@@ -232,6 +233,26 @@ local function source_id(ref)
 end
 
 
+-- The cells that a look-up needs: those of the vault's config, and of the keys of weir.conf that
+-- the vault says it uses | nil, err.
+local function needed_by(vault, config)
+  local needed, err = references.bind(config_node(vault.type), config, _M.cell)
+  local uses = needed and vault.type.strategy.uses
+  for _, key in ipairs(uses and uses(config) or {}) do
+    local text = conf.get(key)
+    if reference.is(text) then
+      local cell
+      cell, err = _M.cell(text)
+      if not cell then
+        return nil, err
+      end
+      needed[#needed + 1] = cell
+    end
+  end
+  return needed, err
+end
+
+
 local function make(text, ref, vault)
   local config, err = config_of(vault, ref.config)
   if not config then
@@ -239,7 +260,7 @@ local function make(text, ref, vault)
   end
   local needed
   binding[text] = true
-  needed, err = references.bind(config_node(vault.type), config, _M.cell)
+  needed, err = needed_by(vault, config)
   binding[text] = nil
   if not needed then
     return nil, err

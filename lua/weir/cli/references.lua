@@ -9,28 +9,6 @@ local vault = require "weir.vault"
 
 local _M = {}
 
--- Vaults that ask the servers of weir.conf itself, where they are told of no others: what those
--- need comes first.
-local NEEDED = {
-  redis = { "redis_password", "redis_sentinel_password" },
-  pg = { "pg_password" },
-}
-
-
-local function look_up_needed(texts)
-  for _, text in ipairs(texts) do
-    local ref = vault.parse(text)
-
-    for _, key in ipairs(ref and NEEDED[ref.name] or {}) do
-      local cell = vault.is_reference(conf.get(key)) and vault.cell(conf.get(key))
-
-      if cell then
-        secret.look_up(cell)
-      end
-    end
-  end
-end
-
 
 -- A vault that is named but was not loaded: why it was not helps more than that it is not there.
 -- C names the reference itself.
@@ -65,7 +43,6 @@ function _M.run(texts)
   if wrong[1] then
     return 0, frame("x", explain(table.concat(wrong, "\n"), errors))
   end
-  look_up_needed(texts)
   for i, text in ipairs(texts) do
     local cell, err = vault.cell(text)
 

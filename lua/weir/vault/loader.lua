@@ -20,7 +20,7 @@ function loader:check(strategy, file)
     self:fail(file, line_of(file, "^return"), "a vault needs a function get")
     good = false
   end
-  for _, name in ipairs({ "get", "init", "watch" }) do
+  for _, name in ipairs({ "get", "init", "watch", "uses" }) do
     good = self:check_function(strategy, name, file) and good
   end
   return good

@@ -6,6 +6,14 @@ local ask = require "weir.ask"
 local _M = { VERSION = "1.0.0" }
 
 
+-- The keys of weir.conf that a look-up logs in with.
+function _M.uses(conf)
+  if not conf.pg.host then
+    return { "pg_password" }
+  end
+end
+
+
 function _M.get(conf, resource, version)
   if version then
     return nil, "the statement of the vault asks for no versions"

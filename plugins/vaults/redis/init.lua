@@ -6,6 +6,15 @@ local ask = require "weir.ask"
 local _M = { VERSION = "1.0.0" }
 
 
+-- The keys of weir.conf that a look-up logs in with.
+function _M.uses(conf)
+  local redis, refs = conf.redis, conf.redis["$refs"] or {}
+  if not (refs.host or redis.host or redis.sentinel_master or redis.cluster_nodes) then
+    return { "redis_password", "redis_sentinel_password" }
+  end
+end
+
+
 function _M.get(conf, resource, version)
   if version then
     return nil, "Redis keeps no versions of a value"
