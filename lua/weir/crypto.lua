@@ -29,6 +29,17 @@ function _M.sha256(bytes)
 end
 
 
+-- One SHA-256 of several texts, each of which may be nil: a key for what depends on them.
+function _M.digest(...)
+  local parts = {}
+  for i = 1, select("#", ...) do
+    local part = select(i, ...)
+    parts[i] = part == nil and "-" or #tostring(part) .. ":" .. tostring(part)
+  end
+  return _M.sha256(table.concat(parts, ","))
+end
+
+
 -- The 32 bytes of HMAC with SHA-256.
 function _M.hmac_sha256(key, bytes)
   if C.weir_hmac_sha256(key, #key, bytes, #bytes, digest) ~= 0 then

@@ -132,8 +132,8 @@ describe("weir.cloud.aws", function()
     it("are not looked for elsewhere when the web identity fails", function()
       environment({ AWS_WEB_IDENTITY_TOKEN_FILE = "/nowhere/token", AWS_REGION = "eu-west-1",
                     AWS_ROLE_ARN = "arn:aws:iam::1:role/r" })
-      assert.equal("web identity: cannot read /nowhere/token: No such file or directory",
-        select(2, find()))
+      assert.equal("web identity: AWS_WEB_IDENTITY_TOKEN_FILE: /nowhere/token: No such file or "
+        .. "directory", select(2, find()))
       environment({ AWS_WEB_IDENTITY_TOKEN_FILE = "/nowhere/token" })
       assert.equal("web identity: AWS_ROLE_ARN is not set", select(2, find()))
       environment({ AWS_WEB_IDENTITY_TOKEN_FILE = file_with("x"), AWS_REGION = "eu-west-1",

@@ -61,4 +61,17 @@ describe("weir.crypto", function()
     assert.is_false(crypto.equal("a\0b", "a\0c"))
     assert.is_false(crypto.equal("a", "ab"))
   end)
+
+  it("makes one digest of several texts", function()
+    local seen = {}
+    for _, texts in ipairs({ {}, { "" }, { "-" }, { "a", "b" }, { "ab" }, { "a,1:b" }, { "b", "a" },
+                             { "1:a" }, { n = 1 }, { "a", nil, "b", n = 3 }, { "a", "b", n = 3 },
+                             { true } }) do
+      local digest = crypto.digest(unpack(texts, 1, texts.n or #texts))
+      assert.equal(32, #digest)
+      assert.is_nil(seen[digest])
+      seen[digest] = true
+    end
+    assert.equal(crypto.digest("a", nil, 5), crypto.digest("a", nil, "5"))
+  end)
 end)

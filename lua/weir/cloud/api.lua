@@ -152,22 +152,4 @@ function _M.env(name)
 end
 
 
--- The bytes of a small file | nil, err. what: what it is, for err.
-function _M.read_file(what, path)
-  local file, err = io.open(path, "rb")
-  if not file then
-    return nil, what .. ": " .. err
-  end
-  local bytes = file:read(65537)
-  file:close()
-  if not bytes or bytes == "" then
-    return nil, what .. ": " .. path .. " is empty or no file"
-  end
-  if #bytes > 65536 then
-    return nil, what .. ": " .. path .. " is longer than 64 KiB"
-  end
-  return bytes
-end
-
-
 return _M

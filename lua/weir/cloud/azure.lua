@@ -4,7 +4,9 @@
 -- in the order of the credentials that Azure's own libraries try.
 
 local api = require "weir.cloud.api"
+local crypto = require "weir.crypto"
 local leases = require "weir.cloud.leases"
+local small_file = require "weir.small_file"
 local url = require "weir.cloud.url"
 
 local find, format, gsub = string.find, string.format, string.gsub
@@ -61,13 +63,13 @@ end
 
 -- The file is replaced long before the assertion in it ends, so it is read each time.
 function fetch.workload(source, resource)
-  local assertion, err = api.read_file("AZURE_FEDERATED_TOKEN_FILE", source.file)
+  local assertion, err = small_file("AZURE_FEDERATED_TOKEN_FILE", source.file)
   if not assertion then
     return nil, err
   end
   return post_for_token(source, resource, {
     { "client_assertion_type", ASSERTION_TYPE },
-    { "client_assertion", (gsub(assertion, "%s+$", "")) },
+    { "client_assertion", assertion },
   })
 end
 
@@ -144,7 +146,7 @@ end
 
 
 local function key_of(source, resource)
-  return leases.key(source.kind, resource, source.client_id, source.tenant_id,
+  return crypto.digest(source.kind, resource, source.client_id, source.tenant_id,
     source.client_secret, source.file, source.endpoint, source.header, source.host,
     api.env("AZURE_AUTHORITY_HOST"))
 end

@@ -5,9 +5,11 @@
 
 local C = require("weir.ffi").C
 local api = require "weir.cloud.api"
+local crypto = require "weir.crypto"
 local json = require "weir.json"
 local jwt = require "weir.jwt"
 local leases = require "weir.cloud.leases"
+local small_file = require "weir.small_file"
 local url = require "weir.cloud.url"
 
 local floor, format = math.floor, string.format
@@ -36,7 +38,7 @@ local function find_credentials(configured)
   local path = api.env("GOOGLE_APPLICATION_CREDENTIALS")
   if path then
     local err
-    text, err = api.read_file("GOOGLE_APPLICATION_CREDENTIALS", path)
+    text, err = small_file("GOOGLE_APPLICATION_CREDENTIALS", path)
     return text, text and "the file of GOOGLE_APPLICATION_CREDENTIALS" or err
   end
 end
@@ -109,13 +111,13 @@ end
 -- A token for an account, as find_account gives it: { text =, ends_at = } | nil, err
 local function token_of(account, fresh)
   if account then
-    return kept:get(leases.key("key", account.client_email, account.private_key,
+    return kept:get(crypto.digest("key", account.client_email, account.private_key,
       account.private_key_id, account.token_uri), function()
         return fetch_by_key(account)
       end, fresh)
   end
   local host = api.env("GCE_METADATA_HOST") or METADATA_HOST
-  return kept:get(leases.key("metadata", host), function()
+  return kept:get(crypto.digest("metadata", host), function()
     return fetch_by_metadata(host)
   end, fresh)
 end

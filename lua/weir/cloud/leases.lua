@@ -1,10 +1,9 @@
 -- What a cloud lends for a while, such as access tokens and temporary keys: kept
 -- by what it depends on until shortly before it ends. Whoever needs the same at
 -- the same time shares one look-up. Holds secrets in Lua's memory, in this
--- worker only; keys are digests, so that none holds a secret.
+-- worker only; keys are digests (weir.crypto), so that none holds a secret.
 
 local C = require("weir.ffi").C
-local crypto = require "weir.crypto"
 local timer = require "weir.timer"
 local trace = require "weir.trace"
 
@@ -22,17 +21,6 @@ leases.__index = leases
 -- whoever is refused for another reason would look up without end.
 function _M.new(doubt_s)
   return setmetatable({ kept = {}, doubt_s = doubt_s or 0 }, leases)
-end
-
-
--- The key of what depends on these texts; each may be nil.
-function _M.key(...)
-  local parts = {}
-  for i = 1, select("#", ...) do
-    local part = select(i, ...)
-    parts[i] = part == nil and "-" or #tostring(part) .. ":" .. tostring(part)
-  end
-  return crypto.sha256(table.concat(parts, ","))
 end
 
 
@@ -70,8 +58,9 @@ local function look_up(lease, produce, fresh)
 end
 
 
--- What is kept under the key, or what produce() gives: value | nil, err, ends_at, in seconds of
--- weir_now, nil for never; it may wait. fresh: what is kept may be wrong.
+-- What is kept under the key, a digest of what it depends on, or what produce() gives: value | nil,
+-- err, ends_at, in seconds of weir_now, nil for never; it may wait. fresh: what is kept may be
+-- wrong.
 function leases:get(key, produce, fresh)
   local now = C.weir_now()
   local lease = self.kept[key]

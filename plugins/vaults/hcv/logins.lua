@@ -3,27 +3,13 @@
 
 local api = require "kong.vaults.hcv.api"
 local crypto = require "weir.crypto"
-local files = require "weir.cloud.api"
-local leases = require "weir.cloud.leases"
+local small_file = require "weir.small_file"
 
 local _M = {}
 
 
 local function trim(text)
   return text and text:match("^%s*(.-)%s*$")
-end
-
-
-local function read_file(name, path)
-  local bytes, err = files.read_file(name, path)
-  if not bytes then
-    return nil, err
-  end
-  bytes = trim(bytes)
-  if bytes == "" then
-    return nil, name .. ": " .. path .. " is empty"
-  end
-  return bytes
 end
 
 
@@ -51,7 +37,7 @@ end
 local function approle(conf, memory)
   local secret_id, err = trim(conf.approle_secret_id)
   if not secret_id then
-    secret_id, err = read_file("approle_secret_id_file", conf.approle_secret_id_file)
+    secret_id, err = small_file("approle_secret_id_file", conf.approle_secret_id_file)
   end
   if secret_id and conf.approle_response_wrapping then
     secret_id, err = unwrap(conf, secret_id, memory)
@@ -64,7 +50,7 @@ end
 
 
 local function kubernetes(conf)
-  local jwt, err = read_file("kube_api_token_file", conf.kube_api_token_file)
+  local jwt, err = small_file("kube_api_token_file", conf.kube_api_token_file)
   if not jwt then
     return nil, err
   end
@@ -100,7 +86,7 @@ function _M.key(conf)
   for i, name in ipairs(names) do
     values[i] = conf[name]
   end
-  return leases.key(api.origin(conf), conf.namespace, conf.ssl_verify, conf.ca_file,
+  return crypto.digest(api.origin(conf), conf.namespace, conf.ssl_verify, conf.ca_file,
     conf.auth_method, unpack(values, 1, #names))
 end
 

@@ -2,6 +2,7 @@
 -- process's surroundings, and with a role, that role's. What is lent for a while
 -- is kept until shortly before its end, by what it depends on.
 
+local crypto = require "weir.crypto"
 local leases = require "weir.cloud.leases"
 local service = require "weir.cloud.aws.service"
 local sources = require "weir.cloud.aws.sources"
@@ -22,7 +23,7 @@ local function base_of(inputs, fresh)
   if id or secret then
     return nil, "an access key in the config needs both its ID and its secret"
   end
-  local key = leases.key("found", inputs.region, inputs.sts_endpoint_url)
+  local key = crypto.digest("found", inputs.region, inputs.sts_endpoint_url)
   return lent:get(key, function()
     local credentials, err = sources.find(inputs)
     if not credentials then
@@ -61,7 +62,7 @@ function _M.get(inputs, fresh)
   if not inputs.assume_role_arn then
     return base_of(inputs, fresh)
   end
-  local key = leases.key("role", inputs.access_key_id, inputs.secret_access_key, inputs.region,
+  local key = crypto.digest("role", inputs.access_key_id, inputs.secret_access_key, inputs.region,
     inputs.assume_role_arn, inputs.role_session_name, inputs.sts_endpoint_url)
   return lent:get(key, function()
     return assume(inputs, fresh)

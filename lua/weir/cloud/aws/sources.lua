@@ -9,11 +9,11 @@ local http = require "weir.http"
 local json = require "weir.json"
 local service = require "weir.cloud.aws.service"
 local sigv4 = require "weir.cloud.aws.sigv4"
+local small_file = require "weir.small_file"
 local sts = require "weir.cloud.aws.sts"
 
 local match = string.match
 
-local FILE_BYTES_MAX = 65536
 local CONTAINER_HOST = "http://169.254.170.2"
 local METADATA = { IPv4 = "http://169.254.169.254", IPv6 = "http://[fd00:ec2::254]" }
 local METADATA_PATH = "/latest/meta-data/iam/security-credentials/"
@@ -32,22 +32,6 @@ local _M = {}
 local function getenv(name)
   local value = os.getenv(name)
   return value ~= "" and value or nil
-end
-
-
--- A small file's text without white space around it | nil, err.
-local function read_file(path)
-  local file, err = io.open(path, "rb")
-  if not file then
-    return nil, "cannot read " .. err
-  end
-  local text = file:read(FILE_BYTES_MAX)
-  file:close()
-  text = text and match(text, "^%s*(.-)%s*$")
-  if not text or text == "" then
-    return nil, path .. " is empty"
-  end
-  return text
 end
 
 
@@ -73,7 +57,7 @@ local function from_web_identity(inputs)
   if not arn then
     return nil, "AWS_ROLE_ARN is not set"
   end
-  local token, err = read_file(path)
+  local token, err = small_file("AWS_WEB_IDENTITY_TOKEN_FILE", path)
   if not token then
     return nil, err
   end
@@ -127,7 +111,7 @@ local function container_token()
   local token = getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN")
   if path then
     local err
-    token, err = read_file(path)
+    token, err = small_file("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path)
     if not token then
       return nil, err
     end
