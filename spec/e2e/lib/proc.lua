@@ -52,8 +52,7 @@ local function become(argv, opts)
     unistd.chdir(opts.cwd)
   end
   local name = table.remove(argv, 1)
-  unistd.execp(name, argv)
-  unistd._exit(127)
+  error(select(2, unistd.execp(name, argv)), 0)
 end
 
 -- opts: output (file for stdout and stderr), env (table), stdin (descriptor), cwd, files (limit).
@@ -65,7 +64,8 @@ function _M.spawn(argv, opts)
   io.stdout:flush()
   local pid = assert(unistd.fork())
   if pid == 0 then
-    pcall(become, copy, opts or {})
+    local _, err = pcall(become, copy, opts or {})
+    io.stderr:write("not run: ", tostring(err), "\n")
     unistd._exit(127)
   end
   return setmetatable({ pid = pid, name = copy[1] }, proc)
