@@ -3,65 +3,23 @@
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local json = require "weir.json"
 local env = require "lib.env"
-local fcgi = require "lib.fcgi"
 local net = require "lib.net"
 local servers = require "lib.servers"
-local weir = require "lib.weir"
+local teller = require "lib.teller"
 
 local ROLE = "arn:aws:iam::123456789012:role/reader"
 local ODD = "p@ss # w\"o'rd\\ \n"
-
-local TELLER = [[
-local teller = { PRIORITY = 1, VERSION = "1.0.0" }
-
-function teller:access(conf)
-  local ok, word = pcall(function() return conf.word end)
-  return kong.response.exit(ok and 200 or 503, word)
-end
-
-return teller
-]]
-
-local FIELDS = [[ { word = { type = "string", referenceable = true } }, ]]
-
-local YML = [[
-_format_version: "3.0"
-vaults:
-  - { prefix: mine, name: aws, config: CONFIG }
-services:
-  - name: service
-    url: http://127.0.0.1:9
-    routes: [ { name: all, paths: [ / ] } ]
-    plugins: [ { name: teller, config: { word: "WORD" } } ]
-]]
 
 describe("the vault aws", function()
   local e, w, aws
 
   local function yml(config, word)
-    return (YML:gsub("CONFIG", function() return config end)
-      :gsub("WORD", function() return word end))
+    return teller.yml("prefix: mine, name: aws, config: " .. config, word)
   end
 
-  -- config and word of the configuration above; vars: of weir's environment
+  -- config and word of the configuration; vars: of weir's environment
   local function start(config, word, vars, clock_off_s)
-    weir.write_plugin(e, "teller", TELLER, FIELDS)
-    w = weir.new(e, { yml = yml(config, word), conf = {
-      plugin_dir = weir.plugin_dir(e) .. "," .. env.srcdir .. "/plugins", workers = 1,
-    } })
-    w:start({ vars = vars, clock_off_s = clock_off_s })
-  end
-
-  local function ask()
-    return assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/" } }))
-  end
-
-  local function until_body(body, seconds)
-    local last
-    return assert(net.wait_until(seconds or 5, function()
-      last = ask().body
-      return last == body
-    end), "it stays " .. tostring(last))
+    w = teller.start(e, { yml = yml(config, word), vars = vars, clock_off_s = clock_off_s })
   end
 
   local function static(more)
@@ -118,41 +76,41 @@ describe("the vault aws", function()
 
   it("reads a secret with keys of the config", function()
     start(static(), "{vault://mine/teams/token/}")
-    assert.equal(ODD, ask().body)
+    assert.equal(ODD, teller.ask(w).body)
     assert.equal(1, #aws:log("^POST /$"))
   end)
 
   it("reads a member, a version, and bytes", function()
     start(static(), "{vault://mine/redis/password}")
-    assert.equal("from json", ask().body)
+    assert.equal("from json", teller.ask(w).body)
     for word, value in pairs({
       ["{vault://mine/turned#2}"] = "old", ["{vault://mine/turned}"] = "new",
       ["{vault://mine/binary}"] = "\0\255\n",
     }) do
       w:write_yml(yml(static(), word))
       assert.is_true(w:reload())
-      until_body(value)
+      teller.until_body(w, value)
     end
   end)
 
   it("follows a rotation within its ttl", function()
     start(static(", ttl: 1"), "{vault://mine/turned}")
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
     aws:set({ secrets = { turned = "newer" } })
-    until_body("newer", 3)
+    teller.until_body(w, "newer", 3)
   end)
 
   it("finds keys in the environment", function()
     start(found(), "{vault://mine/turned}", {
       AWS_ACCESS_KEY_ID = "AKIA1", AWS_SECRET_ACCESS_KEY = "se/cret+1",
     })
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
   end)
 
   it("asks where the environment says", function()
     start("{ access_key_id: AKIA1, secret_access_key: 'se/cret+1' }", "{vault://mine/turned}",
           { AWS_ENDPOINT_URL = aws.url, AWS_REGION = "eu-west-1" })
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
   end)
 
   it("is a web identity's role", function()
@@ -160,7 +118,7 @@ describe("the vault aws", function()
     start(found(), "{vault://mine/turned}", {
       AWS_WEB_IDENTITY_TOKEN_FILE = token, AWS_ROLE_ARN = ROLE,
     })
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
   end)
 
   it("is a container's role", function()
@@ -168,24 +126,24 @@ describe("the vault aws", function()
       AWS_CONTAINER_CREDENTIALS_FULL_URI = aws.url .. "/creds",
       AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE = e:write("tmp/token", "let me\n"),
     })
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
   end)
 
   it("is an instance's role", function()
     start(found(), "{vault://mine/turned}", { AWS_EC2_METADATA_SERVICE_ENDPOINT = aws.url })
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
     assert.equal(1, #aws:log("^PUT /latest/api/token$"))
   end)
 
   it("assumes a role, and takes it anew when its keys are withdrawn", function()
     start(static(", ttl: 1, assume_role_arn: '" .. ROLE .. "'"), "{vault://mine/turned}")
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
     aws:set({ secrets = { turned = "newer" } })
-    until_body("newer", 3)
+    teller.until_body(w, "newer", 3)
     assert.equal(1, roles_assumed())
     aws:call("expire")
     aws:set({ secrets = { turned = "newest" } })
-    until_body("newest", 3)
+    teller.until_body(w, "newest", 3)
     assert.equal(2, roles_assumed())
   end)
 
@@ -211,7 +169,7 @@ describe("the vault aws", function()
       aws:faults(example.faults)
       start(static(example.more), example.word or "{vault://mine/turned}")
       w:expect_log("{vault://mine/[^}]*}: [^\n]*" .. why .. "; it has no value")
-      assert.equal(503, ask().status)
+      assert.equal(503, teller.ask(w).status)
       shows_no_secret()
     end)
   end
@@ -220,7 +178,7 @@ describe("the vault aws", function()
     it("says by how much the clock is off", function()
       start(static(), "{vault://mine/turned}", nil, 1000)
       w:expect_log("this machine's clock is %d+ s ahead of AWS's")
-      assert.equal(503, ask().status)
+      assert.equal(503, teller.ask(w).status)
     end)
   end
 
@@ -235,15 +193,15 @@ describe("the vault aws", function()
 
   it("keeps the last value while AWS is away, and says so once", function()
     start(static(", ttl: 1, neg_ttl: 1"), "{vault://mine/turned}")
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
     w:expect_log("{vault://mine/turned}: Secrets Manager in eu%-west%-1: cannot connect to "
       .. "127%.0%.0%.1:%d+: Connection refused; the last value stays")
     aws:stop()
     assert(w:wait_log("the last value stays"))
     net.sleep(2)
-    assert.equal("new", ask().body)
+    assert.equal("new", teller.ask(w).body)
     aws:start()
     aws:set({ secrets = { turned = "newer" } })
-    until_body("newer")
+    teller.until_body(w, "newer")
   end)
 end)

@@ -2,10 +2,8 @@
 -- HashiCorp Vault. What it was told must be in no log: stop() looks for it, at log
 -- level debug, as for every token that a request bore.
 local env = require "lib.env"
-local fcgi = require "lib.fcgi"
-local net = require "lib.net"
 local servers = require "lib.servers"
-local weir = require "lib.weir"
+local teller = require "lib.teller"
 
 local _M = {
   TOKEN = "hvs.the-token-of-weir", SECRET_ID = "1234-the-secret-id",
@@ -13,35 +11,6 @@ local _M = {
   OLD_S = 2.5, -- a younger token is not doubted where it is refused
 }
 _M.__index = _M
-
-local TELLER = [[
-local teller = { PRIORITY = 1, VERSION = "1.0.0" }
-
-function teller:access(conf)
-  local ok, word = pcall(function()
-    return conf[kong.request.get_path() == "/other" and "other" or "word"]
-  end)
-  return kong.response.exit(ok and 200 or 503, word)
-end
-
-return teller
-]]
-
-local FIELDS = [[
-  { word = { type = "string", referenceable = true } },
-  { other = { type = "string", referenceable = true } },
-]]
-
-local YML = [[
-_format_version: "3.0"
-vaults:
-%s
-services:
-  - name: service
-    url: http://127.0.0.1:9
-    routes: [ { name: all, paths: [ / ] } ]
-    plugins: [ { name: teller, config: { word: "%s", other: "%s" } } ]
-]]
 
 function _M.new()
   return setmetatable({
@@ -97,22 +66,18 @@ function _M.yml(vaults, word, other)
   for prefix, config in pairs(type(vaults) == "table" and vaults or { mine = vaults }) do
     lines[#lines + 1] = ("  - { prefix: %s, name: hcv, config: %s }"):format(prefix, config)
   end
-  return YML:format(table.concat(lines, "\n"), word or "{vault://mine/redis/password}",
-    other or "nothing")
+  return teller.yml(table.concat(lines, "\n"), {
+    word = word or "{vault://mine/redis/password}", other = other,
+  })
 end
 
 -- Starts weir. conf: further keys of weir.conf; vars: of its environment.
 function _M:start(yml, conf, vars)
-  weir.write_plugin(self.e, "teller", TELLER, FIELDS)
-  local keys = {
-    plugin_dir = weir.plugin_dir(self.e) .. "," .. env.srcdir .. "/plugins", workers = 1,
-    log_level = "debug",
-  }
+  local keys = { log_level = "debug" }
   for name, value in pairs(conf or {}) do
     keys[name] = value
   end
-  self.w = weir.new(self.e, { yml = yml, conf = keys })
-  self.w:start({ vars = vars })
+  self.w = teller.start(self.e, { yml = yml, conf = keys, vars = vars })
   return self.w
 end
 
@@ -123,15 +88,11 @@ function _M:reload(yml)
 end
 
 function _M:ask(path)
-  return assert(fcgi.once(self.w.unix, { params = { REQUEST_URI = path or "/" } }))
+  return teller.ask(self.w, path)
 end
 
 function _M:until_body(body, seconds)
-  local last
-  return assert(net.wait_until(seconds or 5, function()
-    last = self:ask().body
-    return last == body
-  end), "it stays " .. tostring(last))
+  return teller.until_body(self.w, body, seconds)
 end
 
 -- How often there was a login at the mount.
