@@ -62,7 +62,7 @@ static void run_deferred(struct loop *loop)
     TAILQ_REMOVE(&loop->deferred, &loop->round_end, link);
 }
 
-static void end_turn(struct loop *loop)
+void loop_end_turn(struct loop *loop)
 {
     struct dying *x;
 
@@ -79,7 +79,7 @@ static void end_turn(struct loop *loop)
 
 void loop_free(struct loop *loop)
 {
-    end_turn(loop);
+    loop_end_turn(loop);
     if (loop->dns)
         evdns_base_free(loop->dns, 0);
     event_base_free(loop->base);
@@ -106,7 +106,7 @@ void loop_turn(struct loop *loop, bool wait)
     if (!wait || !TAILQ_EMPTY(&loop->deferred))
         flags |= EVLOOP_NONBLOCK;
     event_base_loop(loop->base, flags);
-    end_turn(loop);
+    loop_end_turn(loop);
 }
 
 void loop_run(struct loop *loop)

@@ -58,6 +58,9 @@ void loop_run(struct loop *loop);
 /* One turn; waits for events only if wait. For tests and for the end of a drain. */
 void loop_turn(struct loop *loop, bool wait);
 
+/* What a turn ends with: deferred calls, then what is buried goes. No events. */
+void loop_end_turn(struct loop *loop);
+
 void loop_stop(struct loop *loop);
 
 /*

@@ -12,6 +12,7 @@
 #include "req/req.h"
 #include "store/store.h"
 #include <lauxlib.h>
+#include <stdlib.h>
 
 #define GENERATION_BITS 40
 
@@ -42,6 +43,7 @@ static struct {
     struct co *current;
     uint32_t count, cap;
     unsigned waiting;
+    bool has_ended;
     uint64_t dropped;
 } the_pool;
 
@@ -93,13 +95,14 @@ static struct co *take(struct vm *vm)
 
 /*
  * What co armed, and could not yield for: table.sort or string.gsub was in between, and Lua has
- * raised an error instead.
+ * raised an error instead. What is done already may be freed.
  */
 static void abandon(struct co *co)
 {
     if (LIKELY(!co->op))
         return;
-    op_cancel(co->op);
+    if (co->state != CO_READY)
+        op_cancel(co->op);
     co->op = NULL;
     co->state = CO_RUNNING;
 }
@@ -243,10 +246,43 @@ void co_cancel(struct co *co)
     make_ready(co);
 }
 
+void co_end_all(struct vm *vm)
+{
+    for (uint32_t i = 0; i < the_pool.count; i++) {
+        struct co *co = the_pool.all[i];
+
+        loop_undefer(vm->args.loop, &co->deferred);
+        abandon(co);
+        co->state = CO_FREE;
+        co->generation++;
+        if (co->req)
+            vm->on_request_failed(co->req);
+        co->req = NULL;
+    }
+    the_pool.waiting = 0;
+    the_pool.has_ended = true;
+}
+
+void co_free_all(void)
+{
+    for (uint32_t i = 0; i < the_pool.count; i++) {
+        free(the_pool.all[i]->waiters);
+        free(the_pool.all[i]);
+    }
+    free(the_pool.all);
+    the_pool.all = NULL;
+    the_pool.free = NULL;
+    the_pool.count = the_pool.cap = 0;
+    the_pool.has_ended = false;
+}
+
 void co_run(struct vm *vm, int fn_ref, int arg, struct req *req)
 {
-    struct co *co = take(vm);
+    struct co *co;
 
+    if (the_pool.has_ended)
+        return;
+    co = take(vm);
     co->req = req;
     if (req)
         req->co = co;

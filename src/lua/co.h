@@ -50,6 +50,15 @@ void co_run(struct vm *vm, int fn_ref, int arg, struct req *req);
  */
 void co_cancel(struct co *co);
 
+/*
+ * None begins or goes on from here on: what they wait for is cancelled, and must be there still;
+ * their requests are over.
+ */
+void co_end_all(struct vm *vm);
+
+/* When the state has been closed. */
+void co_free_all(void);
+
 /* Completions that came for a coroutine which had gone on without them. */
 uint64_t co_dropped_count(void);
 

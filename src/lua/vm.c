@@ -212,11 +212,18 @@ int vm_open(struct vm **out, const struct vm_args *args, struct err *e)
     return rc;
 }
 
+void vm_stop(struct vm *vm)
+{
+    co_end_all(vm);
+}
+
 void vm_close(struct vm *vm)
 {
+    vm_stop(vm);
     lua_close(vm->L);
     while (vm->end_count > 0)
         vm->ends[--vm->end_count]();
+    co_free_all();
     source_use(NULL);
     the_vm = NULL;
     free(vm);

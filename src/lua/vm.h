@@ -29,6 +29,9 @@ struct vm_args {
 int vm_open(struct vm **out, const struct vm_args *args, struct err *e) MUST_CHECK;
 void vm_close(struct vm *vm);
 
+/* Ends what waits in Lua. Before vm_close where what it waits for is freed earlier. */
+void vm_stop(struct vm *vm);
+
 /*
  * In a coroutine: looks up the secrets that the configuration names, for a bounded time, and runs
  * the init_worker and configure phases; a failure is logged.

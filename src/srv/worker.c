@@ -209,12 +209,14 @@ static int open_worker(struct worker *w, struct err *e)
 
 /*
  * Everything is given back, so that a leak is one. What still runs at a fast
- * stop is cancelled and let go in a last turn.
+ * stop is cancelled and let go in a last turn; what waits again then is not asked.
  */
 static void close_worker(struct worker *w)
 {
     fcgi_server_abort(&w->server);
     loop_turn(w->loop, false);
+    vm_stop(w->vm);
+    loop_end_turn(w->loop);
     free_events(w);
     fcgi_server_fini(&w->server);
     exchange_fini();
