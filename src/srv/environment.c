@@ -3,7 +3,7 @@
  * behind it, and an empty one at the end. Refuses what is too large, what comes
  * too slowly, and what others offer.
  */
-#define _GNU_SOURCE /* environ, explicit_bzero */
+#define _GNU_SOURCE /* environ, explicit_bzero, O_PATH */
 #include "srv/environment.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -61,29 +61,49 @@ static void pause_a_little(void)
 
 /* ---- the command */
 
+/* The directory may be the user's: what he puts in the FIFO's place is not given to him. */
+static int give_to(const char *path, uid_t uid)
+{
+    int fd = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW), rc = -1;
+    struct stat st;
+
+    if (fd == -1)
+        return -1;
+    if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_uid == geteuid() && st.st_nlink == 1)
+        rc = fchownat(fd, "", uid, (gid_t)-1, AT_EMPTY_PATH);
+    else
+        errno = EEXIST;
+    close(fd);
+    return rc;
+}
+
 int environment_offer(const char *pid_file, uid_t uid, struct err *e)
 {
     char path[PATH_BYTES];
 
     path_of(path, sizeof path, pid_file);
     unlink(path); /* of a command that was killed */
-    if (mkfifo(path, 0600) == -1 || (uid != geteuid() && chown(path, uid, (gid_t)-1) == -1))
+    if (mkfifo(path, 0600) == -1 || (uid != geteuid() && give_to(path, uid) == -1))
         return err_set_errno(e, "cannot make %s", path);
     return 0;
 }
 
-/* -1 when nobody reads within the time. */
+/* -1 when nobody reads within the time, or it is no FIFO any more. */
 static int open_for_reader(const char *path)
 {
     int64_t end_ms = clock_mono_ms() + TIMEOUT_MS;
+    struct stat st;
+    int fd;
 
-    for (;;) {
-        int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-
-        if (fd != -1 || errno != ENXIO || clock_mono_ms() > end_ms)
-            return fd;
+    while ((fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)) == -1) {
+        if (errno != ENXIO || clock_mono_ms() > end_ms)
+            return -1;
         pause_a_little();
     }
+    if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
+        return fd;
+    close(fd);
+    return -1;
 }
 
 static int write_all(int fd, const char *p, size_t n)

@@ -7,11 +7,14 @@
 #include "base/weir.h"
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -187,6 +190,55 @@ static void test_somebody_elses(void **state)
     unlink(the_fifo);
 }
 
+/* Whoever owns the directory puts a link to another's file where the FIFO is being made. */
+static void test_a_link_in_its_place(void **state)
+{
+    char other[80], link[80];
+    struct err e = { 0 };
+    struct stat st;
+    time_t till = time(NULL) + 1;
+    pid_t pid;
+    int fd;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    snprintf(other, sizeof other, "%s/other", the_dir);
+    snprintf(link, sizeof link, "%s/link", the_dir);
+    fd = open(other, O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    pid = fork();
+    while (pid == 0)
+        if (symlink(other, link) == 0)
+            rename(link, the_fifo);
+    while (time(NULL) <= till)
+        (void)!environment_offer(the_pid_file, 12345, &e);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(stat(other, &st), 0);
+    unlink(other);
+    unlink(link);
+    unlink(the_fifo);
+    assert_int_equal(st.st_uid, 0);
+}
+
+static void test_a_file_in_its_place(void **state)
+{
+    struct err e = { 0 };
+    struct stat st;
+    int fd;
+
+    (void)state;
+    assert_int_equal(environment_offer(the_pid_file, getuid(), &e), 0);
+    unlink(the_fifo);
+    fd = open(the_fifo, O_CREAT | O_RDWR, 0600);
+    assert_true(environment_send(the_pid_file, &e) < 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    close(fd);
+    unlink(the_fifo);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -206,9 +258,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_taken),  cmocka_unit_test(test_none),
-        cmocka_unit_test(test_a_large_one),    cmocka_unit_test(test_what_is_refused),
-        cmocka_unit_test(test_somebody_elses),
+        cmocka_unit_test(test_what_is_taken),       cmocka_unit_test(test_none),
+        cmocka_unit_test(test_a_large_one),         cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_somebody_elses),      cmocka_unit_test(test_a_link_in_its_place),
+        cmocka_unit_test(test_a_file_in_its_place),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
