@@ -172,10 +172,14 @@ describe("what weir writes", function()
     end
   end
 
-  -- A look-up that met each of these faults leaves its trace in the log.
-  local function provoke(v, faults)
+  -- A look-up that met each of these faults leaves its trace in the log; a login before it, if that
+  -- is to be made anew.
+  local function provoke(v, faults, anew)
     for _, fault in ipairs(faults) do
       v.server:faults({ fault })
+      if anew then
+        v:expire()
+      end
       local before = #v.server:log()
       assert(net.wait_until(10, function()
         local asked = v.server:log()
@@ -263,7 +267,9 @@ describe("what weir writes", function()
     ask_all()
     run_commands()
     for _, v in ipairs(list) do
-      provoke(v, treacherous(give(new_secret("answer"), "an answer of " .. v.kind)))
+      local faults = treacherous(give(new_secret("answer"), "an answer of " .. v.kind))
+      provoke(v, faults)
+      provoke(v, faults, true)
       put(v) -- rotated
     end
     ask_all()

@@ -16,13 +16,15 @@ local TIMES = "ttl: 1, neg_ttl: 0.3"
 local start = {}
 
 function start.hcv(self, e)
-  local token = "hvs.CAESIToken-0123456789abcdef"
-  self.secrets = { token }
+  local role, secret = "role-4fd1-9d3e-0123456789ab", "secret-id-8c1f-77aa-0123456789ab"
+  self.secrets = { secret } -- the role id is no secret, as a user name is none
   self.server = servers.start("hcv", { state = {
-    tokens = { [token] = { ttl = 0 } }, mounts = { secret = { secrets = {} } },
+    auth = { approle = { roles = { web = { role_id = role, secret_ids = { secret } } } } },
+    mounts = { secret = { secrets = {} } },
   } }, e)
-  self.config = ("protocol: http, host: 127.0.0.1, port: %d, mount: secret, kv: v2, token: %s")
-                :format(self.server.port, token)
+  self.config = ("protocol: http, host: 127.0.0.1, port: %d, mount: secret, kv: v2, auth_method: "
+                 .. "approle, approle_role_id: %s, approle_secret_id: %s"):format(
+                 self.server.port, role, secret)
   self.path = "/value"
 end
 
@@ -88,6 +90,11 @@ end
 
 function vault:take_away(name)
   self:put(name, json.null)
+end
+
+-- What logins gave is worth nothing from now on.
+function vault:expire()
+  self.server:call(self.kind == "hcv" and "revoke" or "expire")
 end
 
 function vault:reference(name)
