@@ -45,7 +45,7 @@ static bool refuses_login(const struct redisReply *reply)
 int redis_greeting_take(struct redis_greeting *g, const struct redisReply *reply, struct err *e)
 {
     const char *step = g->steps[g->done++];
-    char text[ERROR_TEXT_BYTES], *args;
+    char text[ERROR_TEXT_BYTES];
 
     if (reply->type == REDIS_REPLY_STATUS)
         return 0;
@@ -53,10 +53,6 @@ int redis_greeting_take(struct redis_greeting *g, const struct redisReply *reply
         return err_set(e, ERR_SYNTAX, "%s: an answer that is none", step);
     g->refused = strcmp(step, "AUTH") == 0 && refuses_login(reply);
     redis_error_text(reply, text, sizeof text);
-    /* "unknown command 'AUTH', with args beginning with: 'secret'" */
-    args = strstr(text, ", with args");
-    if (args)
-        *args = '\0';
     return err_set(e, ERR_CONFIG, "%s: %s", step, text);
 }
 
@@ -68,10 +64,15 @@ bool redis_refuses_clients(const struct redisReply *reply)
 
 void redis_error_text(const struct redisReply *reply, char *to, size_t n)
 {
+    char *args;
     size_t i;
 
     for (i = 0; i + 1 < n && i < reply->len; i++)
         to[i] = (char)((unsigned char)reply->str[i] < ' ' || reply->str[i] == 127 ? '?'
                                                                                   : reply->str[i]);
     to[i] = '\0';
+    /* "unknown command 'AUTH', with args beginning with: 'secret'" */
+    args = strstr(to, ", with args");
+    if (args)
+        *args = '\0';
 }

@@ -25,7 +25,7 @@ int redis_greeting_take(struct redis_greeting *g, const struct redisReply *reply
 /* True of the error that Redis sends, asked or not, to whom it does not serve at all. */
 bool redis_refuses_clients(const struct redisReply *reply);
 
-/* The words of an error reply that may be shown: one line, no control characters. */
+/* The words of an error reply that may be shown: one line, no control characters, no arguments. */
 void redis_error_text(const struct redisReply *reply, char *to, size_t n);
 
 #endif

@@ -397,6 +397,19 @@ static void old_server(struct scripted *s)
     close(fd);
 }
 
+/* Knows AUTH no more, and says what it was given. */
+static void talkative_server(struct scripted *s)
+{
+    int fd = scripted_accept(s);
+
+    if (expects(s, fd, AUTH_OLD) && scripted_say(fd, "+OK\r\n") && expects(s, fd, PING) &&
+        scripted_say(fd, "+PONG\r\n") && expects(s, fd, AUTH_AGAIN PING))
+        scripted_say(fd, "-ERR unknown command 'AUTH', with args beginning with: 'default' "
+                         "'second' \r\n+PONG\r\n");
+    scripted_closed(fd);
+    close(fd);
+}
+
 /* Ends the connection instead of an answer to the second AUTH; the next one is good. */
 static void forgetful_server(struct scripted *s)
 {
@@ -446,6 +459,19 @@ static void test_a_server_that_minds_a_second_auth(void **state)
     served(s);
 }
 
+static void test_what_a_server_repeats_is_not_shown(void **state)
+{
+    struct scripted *s = serve(talkative_server);
+
+    (void)state;
+    ASSERT_STATUS("PING", "PONG");
+    renew(the_password, "second");
+    ASSERT_STATUS("PING", "PONG");
+    assert_int_equal(lines_with("{vault://fs/redis}: ERR unknown command 'AUTH'; the"), 1);
+    assert_int_equal(lines_with("second"), 0);
+    served(s);
+}
+
 static void test_lost_with_nothing_but_auth_in_flight(void **state)
 {
     struct scripted *s = serve(forgetful_server);
@@ -476,6 +502,7 @@ int main(void)
         EXAMPLE(test_under_way),
         EXAMPLE(test_while_the_socket_is_full),
         EXAMPLE(test_a_server_that_minds_a_second_auth),
+        EXAMPLE(test_what_a_server_repeats_is_not_shown),
         EXAMPLE(test_lost_with_nothing_but_auth_in_flight),
     };
 
