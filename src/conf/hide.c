@@ -14,7 +14,7 @@ static size_t shown_bytes(const char *text, bool is_word_start, struct str item)
 {
     size_t n = 0;
 
-    while (n < item.n && text[n] == item.p[n])
+    while (n < item.n && text[n] && text[n] == item.p[n])
         n++;
     if (n == item.n && n < ANYWHERE_BYTES)
         return is_word_start && !isalnum((unsigned char)text[n]) ? n : 0;

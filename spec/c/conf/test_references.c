@@ -4,6 +4,7 @@
  * they stand for is wrong.
  */
 #include "conf/references.h"
+#include "conf/hide.h"
 #include "conf/parse.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -193,6 +194,19 @@ static void test_values_are_not_shown(void **state)
     bad("pg_ssl = {vault://t/X}", "t.conf:1: pg_ssl: expected on or off, got \"{vault://t/X}...\"");
 }
 
+/* A value with a zero byte is not looked for behind the end of a message. */
+static void test_a_message_ends_where_it_ends(void **state)
+{
+    struct conf_reference r = { .text = STR("{vault://t/X}"), .value = { "ab\0cd", 5 } };
+    struct conf c = { .references = STAILQ_HEAD_INITIALIZER(c.references) };
+    char text[40] = "it is ab\0cd, which is behind";
+
+    (void)state;
+    STAILQ_INSERT_TAIL(&c.references, &r, link);
+    hide_values(&c, r.key, text, sizeof text);
+    assert_string_equal(text, "it is ab");
+}
+
 static void test_what_cannot_be_looked_up(void **state)
 {
     (void)state;
@@ -310,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_a_version),
         cmocka_unit_test(test_prefix_may_be_one),
         cmocka_unit_test(test_values_are_not_shown),
+        cmocka_unit_test(test_a_message_ends_where_it_ends),
         cmocka_unit_test(test_what_cannot_be_looked_up),
         cmocka_unit_test(test_a_reload),
         cmocka_unit_test(test_a_lenient_load),
