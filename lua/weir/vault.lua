@@ -78,22 +78,61 @@ local function find_type(types, name)
 end
 
 
--- weir.conf's vault_* by type; errors gets a line for each that cannot be.
+-- weir.conf's vault_* by type, and where each stands; errors gets a line for each that cannot be.
 local function by_type(types, settings, errors)
-  local out = {}
+  local out, origins = {}, {}
   for _, setting in ipairs(settings) do
     local name, field = find_type(types, setting.name)
     local node = name and config_node(types[name]).by_name[field]
     if node then
       out[name] = out[name] or {}
       out[name][field] = convert(node, setting.text)
+      origins[name .. "_" .. field] = setting.origin
     else
       errors[#errors + 1] = ("%s: vault_%s: %s"):format(setting.origin, setting.name, name
         and ("the vault %s has no field %s"):format(name, field)
         or "no vault that is enabled has a name that this begins with")
     end
   end
-  return out
+  return out, origins
+end
+
+
+-- Why a setting of a type cannot refer to the secret that it refers to, if it does.
+local function refusal(name, value)
+  if not reference.is(value) then
+    return nil
+  end
+  local ref, err = reference.parse(value)
+  if not ref then
+    return err
+  elseif not vaults[ref.name] then
+    return ("could not find vault (%s) [%s]"):format(ref.name, value)
+  elseif ref.name == name then
+    return ("the vault %s needs this secret to look it up [%s]"):format(name, value)
+  end
+end
+
+
+-- What is wrong with the settings of each type, a line for each.
+local function check_settings(values, origins, errors)
+  local function add(name, field, message)
+    local setting = name .. "_" .. field
+    errors[#errors + 1] = ("%s: vault_%s: %s"):format(
+      origins[setting] or "weir.conf", setting, message)
+  end
+  for name, config in pairs(values) do
+    local _, found = complete(vaults[name].type, config)
+    for _, item in ipairs(found and require("weir.schema").flatten_errors(found, "") or {}) do
+      add(name, (tostring(item.path):gsub("^%.", "")), item.message)
+    end
+    for field, value in pairs(config) do
+      local why = refusal(name, value)
+      if why then
+        add(name, field, why)
+      end
+    end
+  end
 end
 
 
@@ -112,19 +151,12 @@ end
 -- any yet. An array of error texts.
 function _M.use(types, entities, settings)
   local errors = {}
-  local values = by_type(types, settings or {}, errors)
+  local values, origins = by_type(types, settings or {}, errors)
   vaults = {}
   for name, type_ in pairs(types) do
     vaults[name] = { name = name, type = type_, values = values[name] or {} }
-    local _, found = complete(type_, vaults[name].values)
-    -- what nobody uses need not be complete
-    if found and values[name] then
-      for _, item in ipairs(require("weir.schema").flatten_errors(found, "")) do
-        errors[#errors + 1] = ("weir.conf: vault_%s_%s: %s"):format(name,
-          tostring(item.path):gsub("^%.", ""), item.message)
-      end
-    end
   end
+  check_settings(values, origins, errors) -- what nobody uses need not be complete
   _M.declare(entities or {})
   return errors
 end
