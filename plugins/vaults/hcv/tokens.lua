@@ -26,23 +26,6 @@ local entries = {}                               -- digest of the inputs -> toke
 local used = setmetatable({}, { __mode = "k" })  -- config -> the one that it used last
 
 
--- A token that no config uses any longer, as its inputs have changed, is forgotten at its renewal.
-local function entry_of(conf)
-  local key = logins.key(conf)
-  local entry, before = entries[key], used[conf]
-  if not entry then
-    entry = { key = key, users = setmetatable({}, { __mode = "k" }), turn = 0, memory = {},
-              where = conf.host .. ":" .. conf.port, refusals = 0 }
-    entries[key] = entry
-  end
-  if before and before ~= entry then
-    before.users[conf] = nil
-  end
-  used[conf], entry.users[conf] = entry, true
-  return entry
-end
-
-
 local tend
 
 
@@ -51,6 +34,32 @@ local function tend_later(entry, delay_s)
   if delay_s then
     timer.at(delay_s, tend, entry, entry.turn)
   end
+end
+
+
+-- A config whose inputs have changed needs its former token no longer; nor may anybody else.
+local function leave(entry, conf)
+  entry.users[conf] = nil
+  if not next(entry.users) then
+    entries[entry.key] = nil
+    tend_later(entry)
+  end
+end
+
+
+local function entry_of(conf)
+  local key = logins.key(conf)
+  local entry, before = entries[key], used[conf]
+  if not entry then
+    entry = { key = key, users = setmetatable({}, { __mode = "k" }), turn = 0, memory = {},
+              where = conf.host .. ":" .. conf.port, refusals = 0 }
+    entries[key] = entry
+  end
+  used[conf], entry.users[conf] = entry, true
+  if before and before ~= entry then
+    leave(before, conf)
+  end
+  return entry
 end
 
 
@@ -137,12 +146,10 @@ end
 
 function tend(entry, turn)
   local conf = next(entry.users)
-  if entry.turn ~= turn then
+  if entry.turn ~= turn or not conf then
     return
   end
-  if not conf then
-    entries[entry.key] = nil
-  elseif entry.is_static and not entry.looked then
+  if entry.is_static and not entry.looked then
     look_at(entry, conf)
   elseif entry.token then
     renew(entry, conf)
