@@ -38,9 +38,10 @@ describe("the guides:", function()
 
   local next_name = 0
 
-  local function start(yml, conf, prepare)
+  local function start(yml, conf, prepare, vars)
     next_name = next_name + 1
-    n = nodes.new(e, { name = ("site%d-"):format(next_name), yml = yml, conf = conf })
+    n = nodes.new(e, { name = ("site%d-"):format(next_name), yml = yml, conf = conf,
+                       start_of = vars and function() return { vars = vars } end })
     if prepare then
       prepare(n[1])
     end
@@ -113,6 +114,23 @@ describe("the guides:", function()
         assert.is_true(ttl > 0 and ttl <= 60000, key .. " " .. ttl)
       end
       assert.is_true(#server:keys() > 0)
+      server:stop()
+    end)
+
+    it("policy redis with secrets management: the password is a variable", function()
+      local server = redis.start(e, { password = PASSWORD })
+      start(five_a_minute(("policy: redis, redis_host: 127.0.0.1, redis_port: %d, "
+                           .. 'redis_password: "{vault://env/secret-redis-password}"')
+                          :format(server.port)), nil, nil, { SECRET_REDIS_PASSWORD = PASSWORD })
+      n:expect_log("deprecated", "maybe")
+      assert_counts_down()
+      for _, field in ipairs({ "redis_password", "redis.password" }) do
+        local text, code = n[1]:command("config", {
+          args = { "show", "plugins.rate-limiting.config." .. field },
+        })
+        assert.equal(0, code, text)
+        assert.equal('"{vault://env/secret-redis-password}"\n', text:match('"[^"]*"\n$'))
+      end
       server:stop()
     end)
 
