@@ -200,6 +200,7 @@ static void set_tls(struct callout *c)
         return;
     curl_easy_setopt(c->easy, CURLOPT_SSLCERT, c->texts[CALLOUT_CERT_FILE]);
     curl_easy_setopt(c->easy, CURLOPT_SSLKEY, c->texts[CALLOUT_KEY_FILE]);
+    curl_easy_setopt(c->easy, CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks on the terminal */
     /* a session that is taken up again is the old certificate's */
     curl_easy_setopt(c->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
 }

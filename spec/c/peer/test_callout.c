@@ -2,6 +2,11 @@
  * peer/callout: what is sent, and where to. The server is a thread with a script.
  */
 #include "callouts.h"
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 static void test_get(void **state)
 {
@@ -354,6 +359,61 @@ static void test_unix_socket(void **state)
     scripted_free(s);
 }
 
+/* A certificate and its key, which a passphrase opens. */
+static void write_locked_pem(const char *path)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *x = X509_new();
+    FILE *f = fopen(path, "w");
+
+    X509_gmtime_adj(X509_getm_notBefore(x), 0);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_set_pubkey(x, key);
+    assert_true(X509_sign(x, key, EVP_sha256()) > 0 && PEM_write_X509(f, x) == 1);
+    assert_int_equal(PEM_write_PrivateKey(f, key, EVP_aes_128_cbc(), (const unsigned char *)"pass",
+                                          4, NULL, NULL),
+                     1);
+    fclose(f);
+    X509_free(x);
+    EVP_PKEY_free(key);
+}
+
+/* In a process that has somebody to ask, but nobody who answers. */
+static void test_nobody_is_asked_for_a_passphrase(void **state)
+{
+    struct scripted *s =
+        scripted_start(answer_once, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    struct callout *c = make("https://127.0.0.1:%u/", s->port);
+    char path[] = "/tmp/weir-spec-key-XXXXXX";
+    int fds[2], status = -1;
+    pid_t child;
+
+    (void)state;
+    close(mkstemp(path));
+    write_locked_pem(path);
+    set(c, CALLOUT_CERT_FILE, path);
+    assert_int_equal(pipe(fds), 0);
+    child = fork();
+    if (child == 0) {
+        setsid(); /* no terminal, so that it is standard input that would be asked */
+        dup2(fds[0], 0);
+        run(c);
+        _exit(strncmp(callout_error(c), "certificate ", 12) == 0 ? 0 : 1);
+    }
+    for (int i = 0; i < 200 && waitpid(child, &status, WNOHANG) == 0; i++)
+        usleep(20000);
+    if (kill(child, SIGKILL) == 0) /* it waits for the answer */
+        waitpid(child, &status, 0);
+    unlink(path);
+    close(fds[0]);
+    close(fds[1]);
+    callout_free(c);
+    shutdown(s->listener, SHUT_RDWR);
+    end(s);
+    scripted_free(s);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +431,7 @@ int main(void)
         T(test_proxy_that_refuses),
         T(test_ipv6),
         T(test_unix_socket),
+        T(test_nobody_is_asked_for_a_passphrase),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
