@@ -65,12 +65,12 @@ function start.azure(self, e)
 end
 
 -- Starts one of the kinds. .entity is its line below vaults, .yml that and its head; .vars is what
--- weir's environment must have besides.
-function _M.start(e, kind, prefix)
+-- weir's environment must have besides. times: in place of those above.
+function _M.start(e, kind, prefix, times)
   local self = setmetatable({ kind = kind, prefix = prefix or "safe", path = "", vars = {} }, vault)
   start[kind](self, e)
   self.entity = ("  - { name: %s, prefix: %s, config: { %s, %s } }\n"):format(
-    kind, self.prefix, self.config, TIMES)
+    kind, self.prefix, self.config, times or TIMES)
   self.yml = "vaults:\n" .. self.entity
   return self
 end
