@@ -63,13 +63,19 @@ struct stores *stores_new(const struct stores_args *args)
     return s;
 }
 
+/* A password may stand there. */
+static void free_key(char *key, size_t n)
+{
+    explicit_bzero(key, n);
+    free(key);
+}
+
 static void free_way(struct way *w)
 {
     if (w->channel)
         channel_free(w->channel);
     arena_fini(&w->arena);
-    explicit_bzero(w->key, w->key_n); /* a password may stand there */
-    free(w->key);
+    free_key(w->key, w->key_n);
     free(w);
 }
 
@@ -165,11 +171,12 @@ static int get_way(struct stores *s, struct str kind, struct str settings, struc
     struct way *w;
     int rc;
 
+    must(buf_reserve(&key, kind.n + 1 + settings.n)); /* it does not move: it is wiped */
     must(buf_add(&key, kind.p, kind.n) == 0 && buf_add(&key, "", 1) == 0 &&
          buf_add(&key, settings.p, settings.n) == 0);
     *out = find_way(s, (struct str){ key.p, key.n });
     if (*out) {
-        buf_free(&key);
+        free_key(key.p, key.n);
         return 0;
     }
     w = xcalloc(1, sizeof *w);
