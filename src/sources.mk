@@ -36,6 +36,7 @@ WEIR_SOURCES = \
 	src/lua/ffi_upstream.c \
 	src/lua/ffi_watch.c \
 	src/lua/forwarded.c \
+	src/lua/heap.c \
 	src/lua/last_call.c \
 	src/lua/searcher.c \
 	src/lua/vm.c \

@@ -3,6 +3,7 @@
 -- copied out at each use; nothing here holds one. Looking up runs in coroutines
 -- of its own, so that no request waits for it, and none can cut it off.
 
+local garbage = require "weir.garbage"
 local log = require "weir.log"
 local timer = require "weir.timer"
 local trace = require "weir.trace"

@@ -13,6 +13,7 @@ WEIR_C_SPECS = \
 	spec/c/ev/test_watch.c \
 	spec/c/lua/test_exchange.c \
 	spec/c/lua/test_forwarded.c \
+	spec/c/lua/test_heap.c \
 	spec/c/peer/test_callout.c \
 	spec/c/peer/test_callout_many.c \
 	spec/c/peer/test_callout_responses.c \

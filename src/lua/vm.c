@@ -10,6 +10,7 @@
 #include "conf/snapshot.h"
 #include "ev/loop.h"
 #include "lua/co.h"
+#include "lua/heap.h"
 #include "lua/internal.h"
 #include "req/req.h"
 #include <lauxlib.h>
@@ -183,6 +184,7 @@ static int open_state(struct vm **out, const struct vm_args *args, struct err *e
         return err_set(e, ERR_LUA, "cannot open a Lua state: out of memory");
     }
     the_vm = vm;
+    heap_wipe(vm->L);
     luaL_openlibs(vm->L);
     if (jit && strcmp(jit, "off") == 0)
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
@@ -220,6 +222,7 @@ void vm_stop(struct vm *vm)
 void vm_close(struct vm *vm)
 {
     vm_stop(vm);
+    heap_let_be(vm->L);
     lua_close(vm->L);
     while (vm->end_count > 0)
         vm->ends[--vm->end_count]();
