@@ -9,6 +9,7 @@
 #include "lua/internal.h"
 #include "peer/pg.h"
 #include "peer/redis.h"
+#include "peer/redis_greeting.h"
 #include "peer/resolve.h"
 #include "store/settings.h"
 #include <hiredis/hiredis.h>
@@ -49,7 +50,7 @@ static void on_reply(struct redis_call *call, int code, const struct redisReply 
                      const char *reason)
 {
     struct answer *a = call->arg;
-    char number[24];
+    char text[200];
 
     if (code != 0) {
         settle(a, code, str_from(reason));
@@ -61,14 +62,15 @@ static void on_reply(struct redis_call *call, int code, const struct redisReply 
         settle(a, 0, (struct str){ reply->str, reply->len });
         break;
     case REDIS_REPLY_INTEGER:
-        snprintf(number, sizeof number, "%lld", reply->integer);
-        settle(a, 0, str_from(number));
+        snprintf(text, sizeof text, "%lld", reply->integer);
+        settle(a, 0, str_from(text));
         break;
     case REDIS_REPLY_NIL:
         settle(a, WEIR_NONE, STR(""));
         break;
     case REDIS_REPLY_ERROR:
-        settle(a, ERR_SYSTEM, (struct str){ reply->str, reply->len });
+        redis_error_text(reply, text, sizeof text);
+        settle(a, ERR_SYSTEM, str_from(text));
         break;
     default:
         settle(a, ERR_SYNTAX, STR("the answer is a list"));

@@ -105,4 +105,13 @@ describe("the vault redis", function()
     assert(w:wait_log("mine/h#2}: Redis keeps no versions of a value"))
     w:expect_log("no versions")
   end)
+
+  it("repeats no arguments of a command that the server does not know", function()
+    server:kill()
+    server = redis.start(e, { password = "of the server",
+                              args = { "--rename-command", "HGET", "OTHER" } })
+    start(config(", hash: 'app:secrets'"), "{vault://mine/name}")
+    assert(w:wait_log("mine/name}: Redis: ERR unknown command 'HGET'; it has no value"))
+    w:expect_log("unknown command")
+  end)
 end)
