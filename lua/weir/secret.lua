@@ -120,6 +120,7 @@ local function settle(cell, ok, value, err, ttl_s)
   end
   succeed(cell, ttl_s)
   if changed == 1 then
+    log.info(cell.name, ": it has another value")
     cell.asked_gap_s = nil
     local told = cell.on_change or {}
     cell.on_change = nil
@@ -183,7 +184,7 @@ function _M.keep(name, produce, options)
   end
   local id = C.weir_secret_open(name, #name)
   if id < 0 then
-    error("too many secrets", 2)
+    error("more than 4096 secrets are referred to", 0) -- SECRETS_MAX of ffi_secret.c
   end
   cell = { id = id, name = name, produce = produce, options = options or {}, turn = 0 }
   numbered[id], named[name] = cell, cell

@@ -202,7 +202,8 @@ local function config_of(vault, arguments)
   end
   if not config then
     local item = require("weir.schema").flatten_errors(errors, "")[1]
-    return nil, ("the vault %s is not configured: %s: %s"):format(vault.name,
+    return nil, ("the vault %s is not configured: %s%s: %s"):format(vault.name,
+      vault.name == vault.type.name and "vault_" .. vault.name .. "_" or "",
       (tostring(item.path):gsub("^%.", "")), item.message)
   end
   for name, value in pairs(config) do

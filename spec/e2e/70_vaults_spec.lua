@@ -254,7 +254,7 @@ describe("a secret", function()
     w = new_weir(e, { a = "{vault://fs/a}" })
     assert.error_matches(function()
       w:start()
-    end, "the vault fs is not configured: prefix: required field missing")
+    end, "the vault fs is not configured: vault_fs_prefix: required field missing")
     w:expect_log("the vault fs is not configured")
     w = nil
   end)

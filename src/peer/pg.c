@@ -460,7 +460,8 @@ static void go_on_after_look_up(struct pg *pg)
         snprintf(reason, sizeof reason, "%s; %s: %s", pg->refusal, secret_name(password),
                  secret_why(password));
     else
-        snprintf(reason, sizeof reason, "%s; the vault has no other value", pg->refusal);
+        snprintf(reason, sizeof reason, "%s; %s has no other value", pg->refusal,
+                 secret_name(password));
     lose(pg, ERR_CLOSED, reason);
 }
 

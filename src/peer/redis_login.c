@@ -120,10 +120,10 @@ void redis_login_why(const struct redis_login *login, char *to, size_t n)
 {
     const struct secret *s = login->password;
 
-    if (!*secret_why(s) && login->username)
+    if (!*secret_why(s) && login->username && (*secret_why(login->username) || !*secret_name(s)))
         s = login->username;
     if (*secret_why(s))
         snprintf(to, n, "; %s: %s", secret_name(s), secret_why(s));
     else
-        snprintf(to, n, "; the vault has no other value");
+        snprintf(to, n, "; %s has no other value", secret_name(s));
 }

@@ -81,6 +81,8 @@ int environment_offer(const char *pid_file, uid_t uid, struct err *e)
 {
     char path[PATH_BYTES];
 
+    if (geteuid() != 0 && geteuid() != uid)
+        return err_set(e, ERR_SYSTEM, "only root and the user of the master may do this");
     path_of(path, sizeof path, pid_file);
     unlink(path); /* of a command that was killed */
     if (mkfifo(path, 0600) == -1 || (uid != geteuid() && give_to(path, uid) == -1))

@@ -69,7 +69,8 @@ end
 
 
 --- The secret that a reference names. If it is known it is given at once; else the caller waits
--- until it has been looked up, and it is kept from then on.
+-- until it has been looked up, and it is kept from then on. A worker keeps 4096 at most: references
+-- are nothing for clients to choose.
 -- @function kong.vault.get
 -- @phases all
 -- @param reference string the reference

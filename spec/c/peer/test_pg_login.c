@@ -181,7 +181,7 @@ static void test_a_vault_without_another_value(void **state)
     (void)state;
     change_password("second");
     the_keeper.value = "first";
-    assert_refused(ERR_CLOSED, "; the vault has no other value");
+    assert_refused(ERR_CLOSED, "; {vault://fs/pg} has no other value");
     assert_int_equal(the_keeper.asked, 1);
     the_keeper.value = NULL;
     assert_refused(ERR_CLOSED, "; {vault://fs/pg}: the vault is asleep");
@@ -218,7 +218,7 @@ static void test_a_user_that_may_not(void **state)
     await(&a);
     pg_server_ask(the_admin, "ALTER ROLE weir LOGIN");
     assert_int_equal(a.code, ERR_CLOSED);
-    assert_non_null(strstr(a.reason, "FATAL: role \"weir\" is not permitted to log in; the vault"));
+    assert_non_null(strstr(a.reason, "FATAL: role \"weir\" is not permitted to log in; {vault://"));
     assert_int_equal(the_keeper.asked, 1);
 }
 

@@ -128,7 +128,7 @@ static void test_a_vault_without_another_value(void **state)
     for (unsigned i = 0; i < 2; i++)
         ask(&q[i], "SET trespass 1");
     for (unsigned i = 0; i < 2; i++)
-        assert_failure(&q[i], ERR_CONFIG, REFUSED "; the vault has no other value");
+        assert_failure(&q[i], ERR_CONFIG, REFUSED "; {vault://fs/redis} has no other value");
     assert_int_equal(the_keeper.asked, 1);
     the_keeper.value = NULL;
     ask(&q[0], "PING");
