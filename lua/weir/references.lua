@@ -12,11 +12,16 @@ local is_reference = reference.is
 local _M = {}
 
 
+local truth = { ["true"] = true, on = true, ["false"] = false, off = false }
+
+
+-- The value in the field's type, of which a secret has nothing: its text. nil if it cannot be.
 local function convert(node, value)
   if node.type == "integer" or node.type == "number" then
-    return tonumber(value)
+    local number = tonumber(value)
+    return (node.type == "number" or number and number % 1 == 0) and number or nil
   elseif node.type == "boolean" then
-    return value == "true" or value == "on"
+    return truth[value]
   end
   return value
 end
@@ -27,7 +32,11 @@ local function read(cell, node)
   if not value then
     error("no value for " .. cell.name .. ": " .. why, 0)
   end
-  return convert(node, value)
+  local converted = convert(node, value)
+  if converted == nil then -- a default in its place could be somebody else's server
+    error(("no value for %s: it is no %s"):format(cell.name, node.type), 0)
+  end
+  return converted
 end
 
 
