@@ -121,6 +121,7 @@ local function settle(cell, ok, value, err, ttl_s)
   succeed(cell, ttl_s)
   if changed == 1 then
     log.info(cell.name, ": it has another value")
+    garbage.collect_soon()
     cell.asked_gap_s = nil
     local told = cell.on_change or {}
     cell.on_change = nil
