@@ -60,16 +60,27 @@ services:
     plugins: [ { name: waiter } ]
 ]]
 
+-- A vault that does not answer, and a counter whose password it would have.
+local HANGING = [[
+vaults:
+  - { name: redis, prefix: mine, config: { redis: { host: 127.0.0.1, port: PORT, timeout: 60000 } } }
+plugins:
+  - name: rate-limiting
+    config:
+      minute: 5
+      policy: redis
+      redis: { host: 127.0.0.1, port: PORT, password: "{vault://mine/password}" }
+]]
+
 describe("a worker's end", function()
-  local e, w, silent
+  local e, w, silent, port
 
   before_each(function()
     e = env.new()
-    local port
     silent, port = net.listen(0) -- takes connections, and never answers
     local dir = weir.plugin_dir(e)
     weir.write_plugin(e, "waiter", (WAITER:gsub("PORT", port)), "")
-    w = weir.new(e, { yml = YML, conf = { plugin_dir = dir, workers = 1 } })
+    w = weir.new(e, { yml = YML, conf = { plugin_dir = env.srcdir .. "/plugins," .. dir, workers = 1 } })
     w:start()
     assert.is_string(w:wait_log("way 5 waits"))
     assert.equal("here", assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/" } })).body)
@@ -78,6 +89,29 @@ describe("a worker's end", function()
   after_each(function()
     unistd.close(silent)
     e:destroy()
+  end)
+
+  -- As scripts start what they put in the background.
+  local function start_ignoring(number)
+    local before = signal.signal(number, signal.SIG_IGN)
+    w:start()
+    signal.signal(number, before)
+  end
+
+  it("comes at once where it still prepares itself", function()
+    w:stop()
+    w:write_yml(YML:gsub("services:", HANGING:gsub("PORT", port) .. "services:"))
+    start_ignoring(signal.SIGQUIT)
+    w:expect_log("not found within 5 s")
+    signal.kill(w:workers()[1], signal.SIGKILL)
+    w:expect_log("died by signal 9")
+    assert(w:wait_log("died by signal 9"))
+    assert(net.wait_until(5, function()
+      return #w:workers() == 1
+    end))
+    local begun = net.now()
+    w:stop(signal.SIGQUIT)
+    assert.is_true(net.now() - begun < 3)
   end)
 
   for _, number in ipairs({ signal.SIGTERM, signal.SIGQUIT }) do

@@ -227,6 +227,13 @@ static void close_worker(struct worker *w)
     stats_release(w->args->shared->stats, w->stats);
 }
 
+/* Whoever has started weir may have it ignore the master's orders: scripts do with SIGQUIT. */
+static void on_early_end(int sig)
+{
+    (void)sig;
+    _exit(0); /* nothing is served yet */
+}
+
 int worker_main(const struct worker_args *args)
 {
     struct worker w = { .args = args };
@@ -235,6 +242,8 @@ int worker_main(const struct worker_args *args)
 
     snprintf(name, sizeof name, "worker %u", args->number);
     log_set_name(name);
+    signal(SIGQUIT, on_early_end); /* until there are events for them */
+    signal(SIGTERM, on_early_end);
     watchdog_arm(START_MAX_MS);
     if (open_worker(&w, &e) < 0) {
         notify_failed(args->notify_fd, e.text);
