@@ -107,6 +107,8 @@ void breaker_bad(struct breaker *b, const char *reason)
             log_warn("%s does not answer: %s; until it does, requests pass or fail as "
                      "fault_tolerant of their plugins says",
                      b->name, reason);
+        else
+            log_info("%s does not answer: %s", b->name, reason);
     }
     tv = (struct timeval){ b->pause_ms / 1000, (b->pause_ms % 1000) * 1000 };
     event_add(b->timer, &tv);
