@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "shm/owner.h"
 #include "srv/shared.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
@@ -85,18 +86,28 @@ static void print_counters(const struct shared *shared)
 /* Workers ask one that does not answer each second: if they do not, it is of no use any more. */
 #define SILENCE_MS 60000
 
+/* A host may come from a vault: what a terminal would take for orders is not shown. */
+static void show_name(char *to, size_t n, const char *name)
+{
+    snprintf(to, n, "%s", name);
+    for (; *to; to++)
+        if (iscntrl((unsigned char)*to))
+            *to = '?';
+}
+
 static void print_store(const struct stats_store *s)
 {
+    char state[40] = "ok", name[sizeof s->name];
     int64_t now_ms = clock_now_ms();
-    char state[40] = "ok";
 
+    show_name(name, sizeof name, s->name);
     if (s->open && now_ms - s->bad_ms > SILENCE_MS)
         snprintf(state, sizeof state, "not asked for %lld s",
                  (long long)(now_ms - s->bad_ms) / 1000);
     else if (s->open)
         snprintf(state, sizeof state, "not answering for %lld s",
                  (long long)(now_ms - s->since_ms) / 1000);
-    printf("%-40s  %-27s %12llu %10llu %12llu %12llu %9llu\n", s->name, state,
+    printf("%-40s  %-27s %12llu %10llu %12llu %12llu %9llu\n", name, state,
            (unsigned long long)s->asked, (unsigned long long)s->merged,
            (unsigned long long)s->round_trips, (unsigned long long)s->remembered,
            (unsigned long long)s->failed);
