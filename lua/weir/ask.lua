@@ -14,20 +14,26 @@ local WAIT, NONE = weir.WAIT, weir.NONE
 local _M = {}
 
 
+local function await(answer)
+  local code = C.weir_answer_get(answer, sv)
+  while code == WAIT do
+    wait()
+    code = C.weir_answer_get(answer, sv)
+  end
+  return code, str(sv[0])
+end
+
+
 -- What came back: a string | false, where there is none | nil, err.
 local function take(answer)
   if answer == nil then
     error("a store may only be asked where weir can wait", 3)
   end
-  local code
-  repeat
-    code = C.weir_answer_get(answer, sv)
-    if code == WAIT then
-      wait()
-    end
-  until code ~= WAIT
-  local text = str(sv[0])
+  local ok, code, text = pcall(await, answer)
   C.weir_answer_free(answer)
+  if not ok then -- Lua cannot wait: table.sort or the like called this
+    error(code, 3)
+  end
   if code == 0 then
     return text
   elseif code == NONE then

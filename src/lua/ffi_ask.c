@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#define ANSWER_MAX_BYTES (1 << 20) /* as of call-outs */
+
 struct answer {
     LIST_ENTRY(answer) link;
     struct op op;
@@ -39,6 +41,10 @@ static struct resolver *the_resolver; /* NULL before the first question */
 
 static void settle(struct answer *a, int code, struct str text)
 {
+    if (code == 0 && text.n > ANSWER_MAX_BYTES) {
+        code = ERR_BOUND;
+        text = STR("the answer is longer than 1 MiB");
+    }
     a->code = code;
     if (text.n)
         must(buf_add(&a->text, text.p, text.n) == 0);
@@ -188,5 +194,6 @@ int weir_answer_get(weir_answer *answer, weir_str *out)
 
 void weir_answer_free(weir_answer *answer)
 {
+    co_unwait(&((struct answer *)answer)->op);
     free_answer((struct answer *)answer);
 }
