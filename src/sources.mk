@@ -79,6 +79,7 @@ WEIR_SOURCES = \
 	src/peer/wiped.c \
 	src/req/req.c \
 	src/shm/counter.c \
+	src/shm/keepsake.c \
 	src/shm/lock.c \
 	src/shm/owner.c \
 	src/shm/region.c \

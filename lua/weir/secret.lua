@@ -3,6 +3,7 @@
 -- copied out at each use; nothing here holds one. Looking up runs in coroutines
 -- of its own, so that no request waits for it, and none can cut it off.
 
+local crypto = require "weir.crypto"
 local garbage = require "weir.garbage"
 local log = require "weir.log"
 local timer = require "weir.timer"
@@ -84,7 +85,17 @@ local function succeed(cell, ttl_s)
 end
 
 
+-- A worker that comes to know nothing goes on with what another one knew.
+local function recall(cell)
+  local good_at = not has_value(cell) and C.weir_secret_recall(cell.id) or 0
+  if good_at > 0 then
+    cell.good_at, cell.ttl_s = good_at, bounded_ttl(cell.options)
+  end
+end
+
+
 local function fail(cell, why)
+  recall(cell)
   local resurrect_s = cell.options.resurrect_ttl
   local drop = cell.good_at and cell.ttl_s and resurrect_s
     and C.weir_now() > cell.good_at + cell.ttl_s + resurrect_s
@@ -176,8 +187,10 @@ end
 
 -- The cell of a name, {vault://...} or {cloud://...}; one for each name. produce(fresh) gives
 -- value | nil, err, ttl_s; it may wait; err holds no secret. fresh: what it keeps itself may be
--- wrong. options: ttl, neg_ttl, resurrect_ttl, min_ttl, max_ttl in seconds, and
--- watch(changed), run once, which may wait and calls changed() when the value may be another.
+-- wrong. options: ttl, neg_ttl, resurrect_ttl, min_ttl, max_ttl in seconds;
+-- watch(changed), run once, which may wait and calls changed() when the value may be another;
+-- origin, a text of all that decides what the name leads to: workers leave values to each other
+-- under the same name and origin.
 function _M.keep(name, produce, options)
   local cell = named[name]
   if cell then
@@ -188,6 +201,7 @@ function _M.keep(name, produce, options)
     error("more than 4096 secrets are referred to", 0) -- SECRETS_MAX of ffi_secret.c
   end
   cell = { id = id, name = name, produce = produce, options = options or {}, turn = 0 }
+  C.weir_secret_share(id, crypto.digest(name, cell.options.origin))
   numbered[id], named[name] = cell, cell
   ordered[#ordered + 1] = cell
   if _M.is_prepared then
@@ -277,7 +291,9 @@ function _M.prepare()
   end
   for _, cell in ipairs(ordered) do
     if cell.looking then
-      log.warn(cell.name, ": not found within ", PREPARE_S, " s; requests are served without it")
+      recall(cell)
+      log.warn(cell.name, ": not found within ", PREPARE_S, " s; ", has_value(cell)
+        and "the last value stays" or "requests are served without it")
     end
   end
 end

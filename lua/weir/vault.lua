@@ -259,6 +259,20 @@ local function getter(ref, type_, config, needed)
 end
 
 
+-- A text that is the same for the same values.
+local function written(value)
+  if type(value) ~= "table" then
+    return tostring(value)
+  end
+  local parts = {}
+  for name, item in pairs(value) do
+    parts[#parts + 1] = tostring(name) .. "=" .. written(item)
+  end
+  table.sort(parts)
+  return "{" .. table.concat(parts, "\0") .. "}"
+end
+
+
 -- What references to the same secret, under the same options, have in common.
 local function source_id(ref)
   return ("%s/%s#%s?%s"):format(ref.name, ref.resource, ref.version or "",
@@ -299,6 +313,7 @@ local function make(text, ref, vault)
     return nil, err
   end
   local options = {
+    origin = written({ vault.type.name, vault.values, ref.config or {} }),
     ttl = config.ttl, neg_ttl = config.neg_ttl, resurrect_ttl = config.resurrect_ttl,
     min_ttl = config.min_ttl, max_ttl = config.max_ttl,
   }

@@ -35,6 +35,7 @@ WEIR_C_SPECS = \
 	spec/c/peer/test_resolve.c \
 	spec/c/shm/test_counter.c \
 	spec/c/shm/test_counter_processes.c \
+	spec/c/shm/test_keepsake.c \
 	spec/c/shm/test_lock.c \
 	spec/c/shm/test_region.c \
 	spec/c/shm/test_siphash.c \

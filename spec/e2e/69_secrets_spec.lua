@@ -5,8 +5,10 @@ package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.pat
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
 local net = require "lib.net"
+local proc = require "lib.proc"
 local redis = require "lib.redis"
 local weir = require "lib.weir"
+local signal = require "posix.signal"
 
 -- Does what its file says: a line of Lua, with value and ttl to be set. Each call leaves a mark.
 local VAULT = [[
@@ -184,6 +186,54 @@ describe("a secret", function()
     w:expect_log("no value for {vault://book/a", "some")
     write("a", "return 'two'")
     assert(net.wait_until(5, function() return ask().body == "string:two" end))
+  end)
+
+  it("outlives workers and reloads while its vault is away", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a}' }")
+    write("a", "return nil, 'gone'")
+    local worker = w:workers()[1]
+    signal.kill(worker, signal.SIGKILL)
+    w:expect_log("died by signal 9")
+    w:expect_log("lived less than a second", "maybe")
+    assert(net.wait_until(10, function()
+      local now = w:workers()[1]
+      return now and now ~= worker
+    end))
+    assert.equal("string:one", ask().body)
+    assert(w:reload())
+    assert.equal("string:one", ask().body)
+    w:expect_log("{vault://book/a}: gone; the last value stays", 2)
+    write("a", "sleep(20)") -- nothing within the time that a start waits
+    assert(w:reload())
+    assert.equal("string:one", ask().body)
+    w:expect_log("not found within 5 s; the last value stays", 1)
+    write("a", "return 'two'")
+    assert(w:reload())
+    assert.equal("string:two", ask().body)
+  end)
+
+  it("outlives an upgrade while its vault is away", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a}' }")
+    write("a", "return nil, 'gone'")
+    local text, code = w:command("upgrade")
+    assert.equal(0, code, text)
+    assert.equal("string:one", ask().body)
+    w:expect_log("{vault://book/a}: gone; the last value stays", 1)
+    w:command("stop")
+    proc.sweep(w.conf_path) -- a new master is not our child
+  end)
+
+  it("of another vault under the same name is another one", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a}' }")
+    write("a", "return nil, 'gone'")
+    w:write_conf({ plugin_dir = e:path("plugins"), workers = 1, vault_book_dir = e.dir .. "/" })
+    assert(w:reload())
+    assert.equal(500, ask().status)
+    w:expect_log("gone; it has no value")
+    w:expect_log("no value for {vault://book/a}: gone")
   end)
 
   it("that cannot be had fails the requests that need it, not the start", function()

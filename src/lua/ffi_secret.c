@@ -3,11 +3,14 @@
  * reference to each that Lua has named, or that somebody asked for, until the
  * state is closed.
  */
+#define _DEFAULT_SOURCE /* explicit_bzero */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "ev/loop.h"
 #include "lua/co.h"
 #include "lua/internal.h"
+#include "shm/keepsake.h"
 #include <stdlib.h>
 
 #define SECRETS_MAX 4096
@@ -15,6 +18,7 @@
 static struct {
     struct secret *all[SECRETS_MAX];
     bool is_asked[SECRETS_MAX];
+    unsigned char *keys[SECRETS_MAX]; /* NULL: it ends with this process */
     int count;
     struct deferred asking;
 } the_secrets;
@@ -68,12 +72,43 @@ int weir_secret_put(int number, const char *p, size_t n)
 
     if (secret_put(secret_of(number), str_of(p, n)) != 0)
         return ERR_BOUND;
+    if (the_secrets.keys[number])
+        keepsake_put(the_vm->args.keepsake, the_secrets.keys[number], str_of(p, n), clock_now_ms());
     return secret_version(secret_of(number)) != before;
 }
 
 void weir_secret_fail(int number, const char *why, size_t n, int drop)
 {
     secret_fail(secret_of(number), str_of(why, n), drop != 0);
+    if (drop && the_secrets.keys[number])
+        keepsake_forget(the_vm->args.keepsake, the_secrets.keys[number]);
+}
+
+/* ---- what outlives this process ---- */
+
+void weir_secret_share(int number, const char *key)
+{
+    must(number >= 0 && number < the_secrets.count);
+    if (!the_vm->args.keepsake || the_secrets.keys[number])
+        return;
+    the_secrets.keys[number] = xmalloc(KEEPSAKE_KEY_BYTES);
+    memcpy(the_secrets.keys[number], key, KEEPSAKE_KEY_BYTES);
+}
+
+double weir_secret_recall(int number)
+{
+    struct secret *s = secret_of(number);
+    struct buf value = { .max_bytes = SECRET_VALUE_MAX };
+    int64_t put_ms = 0;
+
+    if (the_secrets.keys[number] && buf_reserve(&value, SECRET_VALUE_MAX))
+        put_ms = keepsake_get(the_vm->args.keepsake, the_secrets.keys[number], &value);
+    if (put_ms && secret_put(s, (struct str){ value.p, value.n }) != 0)
+        put_ms = 0;
+    if (value.p)
+        explicit_bzero(value.p, value.n);
+    buf_free(&value);
+    return (double)put_ms / 1000;
 }
 
 /* ---- waiting for news ---- */
@@ -139,8 +174,13 @@ static void let_go(void)
     secret_set_keeper(NULL, NULL);
     if (the_vm->args.loop)
         loop_undefer(the_vm->args.loop, &the_secrets.asking);
-    while (the_secrets.count > 0)
-        secret_release(the_secrets.all[--the_secrets.count]);
+    while (the_secrets.count > 0) {
+        int i = --the_secrets.count;
+
+        secret_release(the_secrets.all[i]);
+        free(the_secrets.keys[i]);
+        the_secrets.keys[i] = NULL;
+    }
 }
 
 /* From the first one on the Lua half is the keeper. */

@@ -18,8 +18,9 @@ struct vm_args {
     const struct conf *conf;
     struct counter_table *counters; /* NULL: nothing may count, here and in stores */
     struct stores *stores;
-    unsigned worker_id; /* 0 for commands */
-    struct buf *answer; /* of a command that may wait: what it says to C; may be NULL */
+    struct keepsake *keepsake; /* NULL: secrets end with this process */
+    unsigned worker_id;        /* 0 for commands */
+    struct buf *answer;        /* of a command that may wait: what it says to C; may be NULL */
 };
 
 /*

@@ -284,6 +284,13 @@ void weir_secret_why(int number, weir_str *out);
 /* How a look-up went; put: 1 if the value is another than before, -3 if it is too long. */
 int weir_secret_put(int number, const char *p, size_t n);
 void weir_secret_fail(int number, const char *why, size_t n, int drop);
+/*
+ * Values that are put from now on outlive this worker, for those that come later and share the same
+ * key, of 32 bytes. recall: puts the last of them; when it was found, in seconds, or 0: there is
+ * none.
+ */
+void weir_secret_share(int number, const char *key);
+double weir_secret_recall(int number);
 /* WEIR_WAIT: until the next look-up has ended. */
 int weir_secret_wait(int number);
 /* What was to be looked up before the first request is: the worker may accept. */

@@ -1,6 +1,7 @@
 /*
  * What all processes of an instance share: the region with its counters and
- * figures. One per prefix on a machine, unless counter_file names a file.
+ * figures, one per prefix on a machine, unless counter_file names a file; and what
+ * one master's workers leave to each other.
  */
 #ifndef WEIR_SRV_SHARED_H
 #define WEIR_SRV_SHARED_H
@@ -18,6 +19,7 @@ struct shared {
     struct region region;
     struct stats *stats;
     struct counter_table *counters;
+    struct keepsake *keepsake; /* the master's; NULL: nothing outlives a worker */
 };
 
 /* What the region is made from. */

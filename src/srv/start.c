@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "shm/keepsake.h"
 #include "srv/reload.h"
 #include "srv/setup.h"
 #include "srv/upgrade.h"
@@ -63,6 +64,16 @@ static int open_files(struct master *m, const struct conf *conf, int pid_fd, str
     return rc;
 }
 
+/* Without it new workers only lack what they cannot look up. */
+static void open_keepsake(struct master *m, int fd)
+{
+    struct err e;
+
+    m->shared.keepsake = keepsake_open(fd, &e);
+    if (!m->shared.keepsake)
+        log_warn("%s: a new worker has no secret while its vault is away", e.text);
+}
+
 static int open_shared(struct master *m, const struct conf *conf, struct err *e)
 {
     const struct shared_options options = { conf->prefix, conf->counter_file,
@@ -100,6 +111,8 @@ int start_open(struct master *m, struct err *e)
         rc = open_shared(m, conf, e);
     if (rc == 0)
         rc = open_signals(m, e);
+    if (rc == 0)
+        open_keepsake(m, inherited.keepsake_fd);
     if (rc != 0) {
         conf_free(conf);
         return rc;
@@ -138,6 +151,7 @@ void start_close(struct master *m)
 
     listeners_drop(&m->upgrade.inherited, NULL, false);
     close_shared(m, names_are_ours);
+    keepsake_close(m->shared.keepsake);
     generation_free(m->current, names_are_ours);
     if (names_are_ours && m->pidfile.fd != -1) {
         state_remove(m->pidfile.path);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "srv/environment.h"
 #include "srv/instance.h"
+#include "shm/keepsake.h"
 #include "srv/notify.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -33,16 +34,18 @@ int upgrade_inherit(struct inherited *out, struct err *e)
     const char *rest = getenv(UPGRADE_ENV);
     int old_master, rc;
 
-    *out = (struct inherited){ .pid_fd = -1, .report_fd = -1 };
+    *out = (struct inherited){ .pid_fd = -1, .report_fd = -1, .keepsake_fd = -1 };
     if (!sockets || !rest)
         return 0;
-    /* an older one hands no pipe over */
-    if (sscanf(rest, "%d:%d:%u:%d", &old_master, &out->pid_fd, &out->generation, &out->report_fd) <
-        3)
+    /* an older one hands no pipe over, nor secrets */
+    if (sscanf(rest, "%d:%d:%u:%d:%d", &old_master, &out->pid_fd, &out->generation, &out->report_fd,
+               &out->keepsake_fd) < 3)
         return err_set(e, ERR_CONFIG, UPGRADE_ENV ": cannot be read: \"%s\"", rest);
     out->old_master = (pid_t)old_master;
     if (out->report_fd != -1)
         fcntl(out->report_fd, F_SETFD, FD_CLOEXEC);
+    if (out->keepsake_fd != -1)
+        fcntl(out->keepsake_fd, F_SETFD, FD_CLOEXEC);
     rc = listeners_from_text(&out->listeners, sockets, e);
     unsetenv(LISTENERS_ENV);
     unsetenv(UPGRADE_ENV);
@@ -67,15 +70,18 @@ static void set_arguments(const struct master_options *o, const char *argv[8])
 
 static void hand_over(struct master *m, int report_fd)
 {
+    int secrets_fd = m->shared.keepsake ? keepsake_fd(m->shared.keepsake) : -1;
     char rest[80];
 
     setenv(LISTENERS_ENV, listeners_to_text(&m->current->listeners), 1);
-    snprintf(rest, sizeof rest, "%d:%d:%u:%d", (int)getppid(), m->pidfile.fd, m->current->number,
-             report_fd);
+    snprintf(rest, sizeof rest, "%d:%d:%u:%d:%d", (int)getppid(), m->pidfile.fd, m->current->number,
+             report_fd, secrets_fd);
     setenv(UPGRADE_ENV, rest, 1);
     listeners_set_inherit(&m->current->listeners, true);
     fcntl(m->pidfile.fd, F_SETFD, 0);
     fcntl(report_fd, F_SETFD, 0);
+    if (secrets_fd != -1)
+        fcntl(secrets_fd, F_SETFD, 0);
     sigprocmask(SIG_SETMASK, &m->old_mask, NULL);
 }
 

@@ -12,6 +12,7 @@ struct inherited {
     pid_t old_master; /* 0: nothing is inherited */
     int pid_fd;       /* locked; -1: none */
     int report_fd;    /* for notify_*: the old master hears how the start goes; -1: none */
+    int keepsake_fd;  /* of shm/keepsake.h; -1: none */
     uint32_t generation;
     struct listeners listeners;
 };

@@ -190,6 +190,7 @@ static int open_worker(struct worker *w, struct err *e)
     struct vm_args vm_args = {
         .conf = args->conf,
         .counters = args->shared->counters,
+        .keepsake = args->shared->keepsake,
         .worker_id = args->number,
     };
     int rc;
