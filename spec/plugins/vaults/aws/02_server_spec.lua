@@ -42,7 +42,7 @@ describe("the vault aws", function()
 
   local function shows_no_secret()
     local text = w:log() .. w:output()
-    for _, word in ipairs({ "se/cret+1", "from json", "another", '"new', "newer" }) do
+    for _, word in ipairs({ "se/cret+1", "from json", "other-key", '"new', "newer" }) do
       assert.is_nil(text:find(word, 1, true))
     end
   end
@@ -157,7 +157,7 @@ describe("the vault aws", function()
     ["UnrecognizedClientException %(AWS does not know the access key %(or its session token%)%)"] =
       { state = { keys = { AKIA1 = json.null } } },
     ["InvalidSignatureException %(the secret access key is not that of the access key%)"] =
-      { state = { keys = { AKIA1 = { secret = "another" } } } },
+      { state = { keys = { AKIA1 = { secret = "other-key" } } } },
     ["cannot assume arn:aws:iam::123456789012:role/writer: AccessDenied %(the role does not exist, "
      .. "or its trust policy does not allow it%)"] =
       { more = ", assume_role_arn: 'arn:aws:iam::123456789012:role/writer'" },

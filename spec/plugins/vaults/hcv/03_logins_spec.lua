@@ -33,14 +33,14 @@ describe("the vault hcv", function()
     local path = s.e:write("tmp/secret-id", SECRET_ID .. "\n")
     s:start(s.yml(s:by_role("approle_secret_id_file: '" .. path .. "'")))
     assert.equal("first", s:ask().body)
-    s.e:write("tmp/secret-id", "another")
-    s.hcv:set({ auth = { approle = { roles = { web = { secret_ids = { "another" } } } } } })
+    s.e:write("tmp/secret-id", "the-next-id")
+    s.hcv:set({ auth = { approle = { roles = { web = { secret_ids = { "the-next-id" } } } } } })
     net.sleep(OLD_S)
     s.hcv:call("revoke")
     s:put("second")
     s:until_body("second")
     assert.equal(2, s:logins())
-    s.told[#s.told + 1] = "another"
+    s.told[#s.told + 1] = "the-next-id"
   end)
 
   it("unwraps a secret id, once", function()
