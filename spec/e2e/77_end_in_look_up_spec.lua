@@ -63,7 +63,9 @@ services:
 -- A vault that does not answer, and a counter whose password it would have.
 local HANGING = [[
 vaults:
-  - { name: redis, prefix: mine, config: { redis: { host: 127.0.0.1, port: PORT, timeout: 60000 } } }
+  - name: redis
+    prefix: mine
+    config: { redis: { host: 127.0.0.1, port: PORT, timeout: 60000 } }
 plugins:
   - name: rate-limiting
     config:
@@ -80,7 +82,9 @@ describe("a worker's end", function()
     silent, port = net.listen(0) -- takes connections, and never answers
     local dir = weir.plugin_dir(e)
     weir.write_plugin(e, "waiter", (WAITER:gsub("PORT", port)), "")
-    w = weir.new(e, { yml = YML, conf = { plugin_dir = env.srcdir .. "/plugins," .. dir, workers = 1 } })
+    w = weir.new(e, { yml = YML, conf = {
+      plugin_dir = env.srcdir .. "/plugins," .. dir, workers = 1,
+    } })
     w:start()
     assert.is_string(w:wait_log("way 5 waits"))
     assert.equal("here", assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/" } })).body)
