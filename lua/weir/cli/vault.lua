@@ -19,6 +19,8 @@ get   prints the secret that a reference names, such as {vault://env/redis-passw
 list  shows each reference in weir.conf and weir.yml, the type of its vault, after how
       many seconds it is looked up again, and whether it can be. The exit status is 1
       if one cannot.
+
+Variables (the vault env) are those of this command's environment, not of the weir that runs.
 ]]
 
 local function complain(text)
@@ -116,14 +118,19 @@ local function list()
   local state, err = config.load()
   local status = state and 0 or complain(err)
   local rows = rows_of(state)
+  local is_env
   for _, item in ipairs(rows) do
     status = item[4] ~= "ok" and 1 or status
+    is_env = is_env or item[2] == "env" and item[4] ~= "ok"
   end
   if #rows == 0 then
     io.stdout:write("no references\n")
   else
     table.insert(rows, 1, { "REFERENCE", "VAULT", "TTL", "STATE" })
     columns.write(rows, io.stdout)
+  end
+  if is_env then
+    complain("variables are those of this command's environment, not of the weir that runs")
   end
   return status
 end
