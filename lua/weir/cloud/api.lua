@@ -3,6 +3,7 @@
 -- an answer, which may hold anything.
 
 local C = require("weir.ffi").C
+local crypto = require "weir.crypto"
 local form = require("weir.cloud.url").form
 local http = require "weir.http"
 local json = require "weir.json"
@@ -151,5 +152,17 @@ function _M.env(name)
   return _M.text(os.getenv(name))
 end
 
+
+-- A secret as the vault's config wants it: decoded where it says base64_decode | nil, err
+function _M.secret(conf, bytes)
+  if not conf.base64_decode then
+    return bytes
+  end
+  local decoded = crypto.unbase64(bytes)
+  if not decoded then
+    return nil, "the secret is not base64"
+  end
+  return decoded
+end
 
 return _M

@@ -1,6 +1,7 @@
 -- The vault aws: secrets in AWS Secrets Manager, by GetSecretValue. Credentials
 -- come from the config, or are found as AWS's SDKs do (weir.cloud.aws).
 
+local api = require "weir.cloud.api"
 local credentials = require "weir.cloud.aws.credentials"
 local crypto = require "weir.crypto"
 local json = require "weir.json"
@@ -57,13 +58,7 @@ local function value_of(conf, body)
   if type(value) ~= "string" then
     return nil, "the answer holds no secret"
   end
-  if conf.base64_decode then
-    value = crypto.unbase64(value)
-    if not value then
-      return nil, "the secret is not base64"
-    end
-  end
-  return value
+  return api.secret(conf, value)
 end
 
 

@@ -3,7 +3,6 @@
 
 local api = require "weir.cloud.api"
 local azure = require "weir.cloud.azure"
-local crypto = require "weir.crypto"
 
 local format = string.format
 
@@ -61,13 +60,7 @@ function _M.get(conf, resource, version)
   if type(value) ~= "string" then
     return nil, "the Key Vault answers without a value"
   end
-  if conf.base64_decode then
-    value = crypto.unbase64(value)
-    if not value then
-      return nil, "the secret is not base64"
-    end
-  end
-  return value
+  return api.secret(conf, value)
 end
 
 return _M

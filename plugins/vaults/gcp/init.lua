@@ -62,13 +62,10 @@ function _M.get(conf, resource, version)
     return nil, err
   end
   bytes, err = bytes_of(body)
-  if bytes and conf.base64_decode then
-    bytes = crypto.unbase64(bytes)
-    if not bytes then
-      return nil, "the secret is not base64"
-    end
+  if not bytes then
+    return nil, err
   end
-  return bytes, err
+  return api.secret(conf, bytes)
 end
 
 return _M
