@@ -3,6 +3,7 @@
 -- out of C at each access, so that it is the newest, and raises an error that says
 -- why when there is none. What reads a list or a map gets it filled likewise.
 
+local log = require "weir.log"
 local reference = require "weir.vault.reference"
 local secret = require "weir.secret"
 
@@ -87,6 +88,15 @@ function bind_members(state, node, list)
 end
 
 
+-- COMPAT(kong): such a text is no reference, but a value like any other.
+local function warn_of_misspelling(field, value)
+  if type(value) == "string" and value:find("{vault:", 1, true) then
+    log.warn(field.name, ": this looks like a reference to a secret, and is taken for the secret ",
+      "itself: a reference begins with {vault:// and ends with }, without a blank around it")
+  end
+end
+
+
 local function bind_field(state, field, value)
   if field.referenceable and is_reference(value) then
     local cell = state:cell(value)
@@ -98,6 +108,8 @@ local function bind_field(state, field, value)
       return bind_record(state, field, value)
     end
     return bind_members(state, field, value)
+  elseif field.referenceable then
+    warn_of_misspelling(field, value)
   end
 end
 

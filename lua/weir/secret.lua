@@ -15,6 +15,7 @@ local C, sv, str = weir.C, weir.sv, weir.str
 
 local PREPARE_S = 5     -- a worker waits that long for values before it serves without them
 local NEG_TTL_S = 5     -- until a look-up that failed is tried again
+local SOONEST_S = 0.1   -- until the next look-up, however short a ttl is
 local ASKED_S = 1       -- between look-ups that somebody asked for, twice as long each time,
 local ASKED_MAX_S = 10  -- up to this, as long as they find nothing new
 local EARLY, SPREAD = 0.75, 0.15 -- the part of a ttl after which the next look-up is due
@@ -81,7 +82,8 @@ local function succeed(cell, ttl_s)
     cell.failure = nil
   end
   -- not all of a fleet at the same moment, nor a value that is used to its last second
-  look_again(cell, cell.ttl_s and cell.ttl_s * (EARLY + SPREAD * math.random()))
+  look_again(cell, cell.ttl_s
+    and math.max(SOONEST_S, cell.ttl_s * (EARLY + SPREAD * math.random())))
 end
 
 
@@ -108,7 +110,7 @@ local function fail(cell, why)
     log.err(cell.name, ": ", why, "; ", state)
   end
   local neg_ttl_s = cell.options.neg_ttl
-  look_again(cell, neg_ttl_s and neg_ttl_s > 0 and neg_ttl_s or NEG_TTL_S)
+  look_again(cell, neg_ttl_s and neg_ttl_s > 0 and math.max(SOONEST_S, neg_ttl_s) or NEG_TTL_S)
 end
 
 

@@ -294,6 +294,12 @@ describe("a secret", function()
     assert.equal("string:key!", ask().body)
   end)
 
+  it("is the text itself where the reference is misspelt, with a warning", function()
+    start("{ word: '{vault://book/a} ', deep: { list: [ x ] } }")
+    assert.equal("string:{vault://book/a} ", ask().body)
+    w:expect_log("word: this looks like a reference to a secret", "some")
+  end)
+
   it("that its vault would need to look it up is refused", function()
     assert.error_matches(function()
       start("{ word: '{vault://book/a}' }", { vault_book_word = "{vault://book/b}" })
