@@ -179,7 +179,7 @@ static bool is_whole(const struct buf *text)
            (text->n == 1 || text->p[text->n - 2] == '\0');
 }
 
-/* An end without anything is that nobody writes yet. */
+/* An end is that nobody writes yet, or that who wrote has gone: POLLHUP. */
 static int read_text(struct buf *out, int fd, struct err *e)
 {
     int64_t end_ms = clock_mono_ms() + TIMEOUT_MS;
@@ -196,7 +196,7 @@ static int read_text(struct buf *out, int fd, struct err *e)
         out->n += n > 0 ? (size_t)n : 0;
         if (out->n == TEXT_MAX_BYTES)
             return err_set(e, ERR_BOUND, "the environment is larger than %d bytes", TEXT_MAX_BYTES);
-        if ((n == 0 && out->n > 0 && !is_whole(out)) || clock_mono_ms() > end_ms)
+        if ((n == 0 && ready.revents & POLLHUP) || clock_mono_ms() > end_ms)
             return err_set(e, ERR_CLOSED, "the command did not send its environment");
     }
     return 0;

@@ -178,6 +178,23 @@ static void test_what_is_refused(void **state)
     unlink(the_fifo);
 }
 
+static void test_a_command_that_dies_at_once(void **state)
+{
+    struct err e = { 0 };
+    time_t begun = time(NULL);
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(environment_offer(the_pid_file, getuid(), &e), 0);
+    pid = fork();
+    if (pid == 0)
+        _exit(open(the_fifo, O_WRONLY) == -1);
+    refuse("did not send its environment");
+    assert_true(time(NULL) - begun < 3);
+    assert_int_equal(end(pid), 0);
+    unlink(the_fifo);
+}
+
 static void test_somebody_elses(void **state)
 {
     struct err e = { 0 };
@@ -258,9 +275,13 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_taken),       cmocka_unit_test(test_none),
-        cmocka_unit_test(test_a_large_one),         cmocka_unit_test(test_what_is_refused),
-        cmocka_unit_test(test_somebody_elses),      cmocka_unit_test(test_a_link_in_its_place),
+        cmocka_unit_test(test_what_is_taken),
+        cmocka_unit_test(test_none),
+        cmocka_unit_test(test_a_large_one),
+        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_a_command_that_dies_at_once),
+        cmocka_unit_test(test_somebody_elses),
+        cmocka_unit_test(test_a_link_in_its_place),
         cmocka_unit_test(test_a_file_in_its_place),
     };
 
