@@ -77,25 +77,10 @@ package.loaded["weir.config"] = { load = function()
   return { config = config, plugins = plugins, vaults = vault_types }
 end }
 
-local main = require("weir.cli.main")
+local command_line = require("command_line")
 
--- exit status, and what went to standard output and standard error
 local function run(...)
-  local out, err = {}, {}
-  local function collect(into)
-    return { write = function(self, ...)
-      for i = 1, select("#", ...) do
-        into[#into + 1] = tostring((select(i, ...)))
-      end
-      return self
-    end }
-  end
-  local stdout, stderr = io.stdout, io.stderr
-  io.stdout, io.stderr = collect(out), collect(err) -- luacheck: ignore 122
-  local ok, status = pcall(main, { "config", ... })
-  io.stdout, io.stderr = stdout, stderr -- luacheck: ignore 122
-  assert(ok, status)
-  return status, table.concat(out), table.concat(err)
+  return command_line("config", ...)
 end
 
 local function shown(path)

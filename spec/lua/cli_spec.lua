@@ -3,53 +3,27 @@
 local weir = require("native")
 package.path = package.path .. ";lua/compat/?.lua"
 
-local main = require("weir.cli.main")
+local folder = require("folder")
+local run = require("command_line")
 
 weir.ffi.cdef("int setenv(const char *name, const char *value, int overwrite);")
 
 describe("weir plugins", function()
-  local top
-
-  local function write(path, text)
-    assert(os.execute("mkdir -p " .. (top .. "/" .. path):match("^(.*)/")) == 0)
-    local file = assert(io.open(top .. "/" .. path, "w"))
-    file:write(text)
-    file:close()
-  end
-
-  -- exit status, and what went to standard output and standard error
-  local function run(...)
-    local out, err = {}, {}
-    local function collect(into)
-      return { write = function(self, ...)
-        for i = 1, select("#", ...) do
-          into[#into + 1] = tostring((select(i, ...)))
-        end
-        return self
-      end }
-    end
-    local stdout, stderr = io.stdout, io.stderr
-    io.stdout, io.stderr = collect(out), collect(err) -- luacheck: ignore 122
-    local ok, status = pcall(main, { ... })
-    io.stdout, io.stderr = stdout, stderr -- luacheck: ignore 122
-    assert(ok, status)
-    return status, table.concat(out), table.concat(err)
-  end
+  local place, top
 
   setup(function()
-    local pipe = io.popen("mktemp -d")
-    top = pipe:read("*l")
-    pipe:close()
-    write("p/good/handler.lua", 'return { PRIORITY = 10, VERSION = "1.0.0", '
+    place = folder.new()
+    top = place.path
+    place:write("p/good/handler.lua", 'return { PRIORITY = 10, VERSION = "1.0.0", '
       .. "log = function() end, access = function() end }")
-    write("p/good/schema.lua", 'return { name = "good", fields = {} }')
-    write("q/broken/handler.lua", "return {\n PRIORITY = true }")
-    write("q/broken/schema.lua", 'return { name = "broken", fields = {} }')
+    place:write("p/good/schema.lua", 'return { name = "good", fields = {} }')
+    place:write("q/broken/handler.lua", "return {\n PRIORITY = true }")
+    place:write("q/broken/schema.lua", 'return { name = "broken", fields = {} }')
     weir.ffi.C.setenv("WEIR_PLUGINS", "all", 1)
   end)
 
   teardown(function()
-    os.execute("rm -r " .. top)
+    place:remove()
   end)
 
   local function use(dirs)

@@ -3,20 +3,14 @@
 require("native")
 package.path = package.path .. ";lua/compat/?.lua"
 
+local folder = require("folder")
 local loader = require("weir.loader")
 
 describe("loader", function()
-  local top
+  local place, top
 
-  local function run(command)
-    assert(os.execute(command) == 0)
-  end
-
-  local function write(path, text)
-    run("mkdir -p " .. (top .. "/" .. path):match("^(.*)/"))
-    local file = assert(io.open(top .. "/" .. path, "w"))
-    file:write(text)
-    file:close()
+  local function write(name, text)
+    place:write(name, text)
   end
 
   local function good_schema(name)
@@ -48,20 +42,19 @@ describe("loader", function()
     local plugins, errors = loader.load({ top .. "/p" }, { "all" })
     assert.same({}, names(plugins))
     for i, err in ipairs(errors) do
-      errors[i] = err:gsub(top:gsub("%p", "%%%0") .. "/p/", "")
+      errors[i] = place:without("p", err)
     end
     return errors
   end
 
   before_each(function()
-    local pipe = io.popen("mktemp -d")
-    top = pipe:read("*l")
-    pipe:close()
-    run("mkdir " .. top .. "/p")
+    place = folder.new()
+    top = place.path
+    place:run("mkdir p")
   end)
 
   after_each(function()
-    run("rm -r " .. top)
+    place:remove()
     for module in pairs(package.loaded) do
       if module:find("^kong%.plugins%.") then
         package.loaded[module] = nil
@@ -193,7 +186,7 @@ describe("loader", function()
     assert.same({ "x/schema.lua:1: second: a plugin has no such field "
       .. "(its own fields belong into config)" },
       error_of(nil, 'return { name = "x", fields = { { second = { type = "number" } } } }'))
-    run("rm " .. top .. "/p/x/schema.lua")
+    place:run("rm p/x/schema.lua")
     local _, errors = loader.load({ top .. "/p" }, { "all" })
     assert.same({ top .. "/p/x/schema.lua: this file is missing" }, errors)
   end)

@@ -3,20 +3,14 @@
 require("native")
 package.path = package.path .. ";lua/compat/?.lua"
 
+local folder = require("folder")
 local loader = require("weir.vault.loader")
 
 describe("vault.loader", function()
-  local top
+  local place, top
 
-  local function run(command)
-    assert(os.execute(command) == 0)
-  end
-
-  local function write(path, text)
-    run("mkdir -p " .. (top .. "/" .. path):match("^(.*)/"))
-    local file = assert(io.open(top .. "/" .. path, "w"))
-    file:write(text)
-    file:close()
+  local function write(name, text)
+    place:write(name, text)
   end
 
   local function good_schema(name, fields)
@@ -49,20 +43,19 @@ describe("vault.loader", function()
     local types, errors = loader.load({ top .. "/p" }, { "all" })
     assert.same({}, names(types))
     for i, err in ipairs(errors) do
-      errors[i] = err:gsub(top:gsub("%p", "%%%0") .. "/p/vaults/", "")
+      errors[i] = place:without("p/vaults", err)
     end
     return errors
   end
 
   before_each(function()
-    local pipe = io.popen("mktemp -d")
-    top = pipe:read("*l")
-    pipe:close()
-    run("mkdir " .. top .. "/p")
+    place = folder.new()
+    top = place.path
+    place:run("mkdir p")
   end)
 
   after_each(function()
-    run("rm -r " .. top)
+    place:remove()
     for module in pairs(package.loaded) do
       if module:find("^kong%.vaults%.") then
         package.loaded[module] = nil
@@ -159,7 +152,7 @@ describe("vault.loader", function()
       error_of(nil, good_schema("y")))
     assert.same({ "x/schema.lua:2: config.second: unknown attribute 'defualt'" }, error_of(nil,
       good_schema("x", "\n{ second = { type = 'number', defualt = 1 } }")))
-    run("rm " .. top .. "/p/vaults/x/schema.lua")
+    place:run("rm p/vaults/x/schema.lua")
     local _, errors = loader.load({ top .. "/p" }, { "all" })
     assert.same({ top .. "/p/vaults/x/schema.lua: this file is missing" }, errors)
   end)
