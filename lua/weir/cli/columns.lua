@@ -1,9 +1,10 @@
--- Rows of texts under each other, the last column as long as it is.
+-- Rows of texts under each other, to the left, or all columns but the first to the right.
 
 local _M = {}
 
--- rows: arrays of texts, all of the same length; the first has the titles.
-function _M.write(rows, out)
+-- rows: arrays of texts, all of the same length; the first has the titles. numbers: all columns
+-- but the first hold numbers.
+function _M.write(rows, out, numbers)
   local widths = {}
   for _, row in ipairs(rows) do
     for i, cell in ipairs(row) do
@@ -13,7 +14,12 @@ function _M.write(rows, out)
   for _, row in ipairs(rows) do
     local cells = {}
     for i, cell in ipairs(row) do
-      cells[i] = i < #row and cell .. (" "):rep(widths[i] - #cell) or cell
+      local space = (" "):rep(widths[i] - #cell)
+      if numbers and i > 1 then
+        cells[i] = space .. cell
+      else
+        cells[i] = i < #row and cell .. space or cell
+      end
     end
     out:write(table.concat(cells, "  "), "\n")
   end

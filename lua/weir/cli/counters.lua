@@ -3,6 +3,7 @@
 -- itself says (handler.counters, see weir.limiting). Runs in a coroutine: stores
 -- are waited for.
 
+local columns = require "weir.cli.columns"
 local config = require "weir.config"
 local counter = require "weir.counter"
 local plan = require "weir.plan"
@@ -148,23 +149,6 @@ local function add_rows(rows, set)
 end
 
 
-local function print_rows(rows)
-  local widths = {}
-  for _, row in ipairs(rows) do
-    for i, cell in ipairs(row) do
-      widths[i] = math.max(widths[i] or 0, #cell)
-    end
-  end
-  for _, row in ipairs(rows) do
-    local line = { row[1] .. (" "):rep(widths[1] - #row[1]) }
-    for i = 2, #row do
-      line[i] = (" "):rep(widths[i] - #row[i]) .. row[i]
-    end
-    io.stdout:write(table.concat(line, "  "), "\n")
-  end
-end
-
-
 -- With a sync_rate the first look only asks the other nodes.
 local function peek(set, conf)
   local used, err = counter.peek(set.store, set.identity, set.windows)
@@ -264,7 +248,7 @@ local function run(wanted, is_running)
   end
   io.stdout:write(entity.name, " (", scope_of(entity), "), ", wanted.identifier, ", in ",
                   place_of(sets[1].store), "\n")
-  print_rows(rows)
+  columns.write(rows, io.stdout, true)
   note(sets, wanted)
   return 0
 end

@@ -1,4 +1,4 @@
--- URLs that clouds are asked at: which of them credentials may go to, and forms.
+-- URLs that clouds are asked at: which of them credentials may go to, forms, and escapes.
 -- Needs nothing of the host, so that schemas can use it anywhere.
 
 local byte, concat, find, format, gsub, match, sub = string.byte, table.concat, string.find,
@@ -12,9 +12,12 @@ local function escape_char(char)
 end
 
 
+-- All but RFC 3986's unreserved characters as %XX.
 local function escape(text)
   return (gsub(text, "[^%w%-._~]", escape_char))
 end
+
+_M.escape = escape
 
 
 -- application/x-www-form-urlencoded, of { { name, value }, ... }; where the value is nil, the

@@ -2,10 +2,11 @@
 -- is followed once, by the same protocol. What went wrong is told by the status
 -- and by such messages as are known here: never by the text of an answer.
 
+local escape = require("weir.cloud.url").escape
 local http = require "weir.http"
 local json = require "weir.json"
 
-local byte, find, format, lower = string.byte, string.find, string.format, string.lower
+local find, format, lower = string.find, string.format, string.lower
 
 local SERVER = "HashiCorp Vault"
 local ERRORS_MAX, ERROR_MAX_BYTES = 8, 4096
@@ -34,11 +35,6 @@ local MESSAGES = {
 }
 
 
-local function escape_char(char)
-  return format("%%%02X", byte(char))
-end
-
-
 -- A path of the API's, of a configured one | nil, err. what: what it is, for err.
 function _M.path(what, text)
   local parts = {}
@@ -46,7 +42,7 @@ function _M.path(what, text)
     if part == "." or part == ".." then
       return nil, what .. " must not have . or .. as a part"
     end
-    parts[#parts + 1] = part:gsub("[^%w%-._~]", escape_char)
+    parts[#parts + 1] = escape(part)
   end
   if #parts == 0 then
     return nil, what .. " is empty"

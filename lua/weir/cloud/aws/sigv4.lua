@@ -3,28 +3,15 @@
 -- in its query. Knows nothing of clocks, credentials' sources and connections.
 
 local crypto = require "weir.crypto"
+local encode = require("weir.cloud.url").escape
 
-local byte, concat, find, format, gsub = string.byte, table.concat, string.find, string.format,
-  string.gsub
+local concat, find, format, gsub = table.concat, string.find, string.format, string.gsub
 local lower, match, sort = string.lower, string.match, table.sort
 local hex, hmac, sha256 = crypto.hex, crypto.hmac_sha256, crypto.sha256
 
 local ALGORITHM = "AWS4-HMAC-SHA256"
 
 local _M = {}
-
-
-local function escape(char)
-  return format("%%%02X", byte(char))
-end
-
-
--- All but RFC 3986's unreserved characters as %XX.
-local function encode(text)
-  return (gsub(text, "[^%w%-._~]", escape))
-end
-
-_M.encode = encode
 
 
 -- https://host:port/path in parts: the Host field, and the path ("/" if there is none).

@@ -5,10 +5,10 @@
 
 local C = require("weir.ffi").C
 local dates = require "weir.cloud.dates"
+local escape = require("weir.cloud.url").escape
 local http = require "weir.http"
 local json = require "weir.json"
 local service = require "weir.cloud.aws.service"
-local sigv4 = require "weir.cloud.aws.sigv4"
 local small_file = require "weir.small_file"
 local sts = require "weir.cloud.aws.sts"
 
@@ -186,7 +186,7 @@ local function from_metadata()
     return nil, "the instance has no role"
   end
   local found
-  found, err = ask_metadata("GET", METADATA_PATH .. sigv4.encode(name), headers)
+  found, err = ask_metadata("GET", METADATA_PATH .. escape(name), headers)
   if not found then
     return nil, err
   end

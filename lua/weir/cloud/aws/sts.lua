@@ -3,8 +3,8 @@
 
 local C = require("weir.ffi").C
 local dates = require "weir.cloud.dates"
+local escape = require("weir.cloud.url").escape
 local service = require "weir.cloud.aws.service"
-local sigv4 = require "weir.cloud.aws.sigv4"
 
 local VERSION = "2011-06-15"
 
@@ -23,7 +23,7 @@ local _M = {}
 local function form_of(fields)
   local parts = {}
   for name, value in pairs(fields) do
-    parts[#parts + 1] = sigv4.encode(name) .. "=" .. sigv4.encode(value)
+    parts[#parts + 1] = escape(name) .. "=" .. escape(value)
   end
   return table.concat(parts, "&")
 end
