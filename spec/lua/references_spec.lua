@@ -1,4 +1,6 @@
 -- Configs bound to secrets: what a field gives is of its type, or an error that says why.
+require("native")
+
 local texts = {}
 local kept = package.loaded["weir.secret"]
 package.loaded["weir.secret"] = { value = function(cell)
