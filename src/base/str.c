@@ -1,6 +1,7 @@
 /*
  * See str.h. Pure but for the memory of a buf.
  */
+#define _DEFAULT_SOURCE /* explicit_bzero */
 #include "base/str.h"
 #include "base/mem.h"
 #include <stdlib.h>
@@ -137,6 +138,13 @@ void buf_drop_end(struct buf *b, size_t n)
 {
     must(n <= b->n);
     b->n -= n;
+}
+
+void buf_wipe(struct buf *b)
+{
+    if (b->p)
+        explicit_bzero(b->p, b->n);
+    buf_free(b);
 }
 
 void buf_free(struct buf *b)

@@ -69,4 +69,7 @@ void buf_drop_end(struct buf *b, size_t n);
 
 void buf_free(struct buf *b);
 
+/* The same, and what it holds is overwritten; what it held before it grew is not. */
+void buf_wipe(struct buf *b);
+
 #endif

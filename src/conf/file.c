@@ -18,14 +18,26 @@ static int fail_errno(const char *verb, const char *path, struct err *e)
     return ERR_SYSTEM;
 }
 
+/* Files may hold secrets: where the buffer grows, nothing is left behind. */
+static char *make_room(struct buf *b)
+{
+    struct buf larger = { 0 };
+
+    if (b->cap_bytes - b->n < PIECE_BYTES) {
+        must(buf_reserve(&larger, 2 * b->n + PIECE_BYTES));
+        must(buf_add(&larger, b->p, b->n) == 0);
+        buf_wipe(b);
+        *b = larger;
+    }
+    return b->p + b->n;
+}
+
 static int read_all(int fd, const char *path, size_t max_bytes, struct buf *b, struct err *e)
 {
     for (;;) {
-        char *to = buf_reserve(b, PIECE_BYTES);
-        ssize_t n;
+        char *to = make_room(b);
+        ssize_t n = read(fd, to, PIECE_BYTES);
 
-        must(to);
-        n = read(fd, to, PIECE_BYTES);
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1)
@@ -65,7 +77,7 @@ int file_read(const char *path, size_t max_bytes, struct str *out, struct err *e
     {
         int saved_errno = errno;
 
-        buf_free(&b);
+        buf_wipe(&b);
         close(fd);
         errno = saved_errno;
     }

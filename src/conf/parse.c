@@ -39,6 +39,8 @@ void conf_free(struct conf *c)
 {
     if (!c)
         return;
+    if (c->declarative.p)
+        explicit_bzero((char *)c->declarative.p, c->declarative.n);
     free((char *)c->declarative.p);
     snapshot_free(c->snapshot);
     arena_wipe(&c->arena);

@@ -2,7 +2,6 @@
  * See references.h. A key of kind LIST or PATHS may hold several references,
  * beside other items, and each may stand for several items.
  */
-#define _DEFAULT_SOURCE /* explicit_bzero */
 #include "conf/references.h"
 
 #define OPENING "{vault://"
@@ -207,7 +206,6 @@ int references_fill(struct conf *c, int index, struct err *e)
         rc = fill_item(&out, c, index, take_item(&rest, is_list(index)), e);
     if (rc == 0)
         c->values[index].resolved = arena_str(&c->arena, (struct str){ out.p, out.n - 1 }).p;
-    explicit_bzero(out.p, out.n);
-    buf_free(&out);
+    buf_wipe(&out);
     return rc;
 }

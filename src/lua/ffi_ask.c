@@ -104,9 +104,7 @@ static void free_answer(struct answer *a)
         redis_free(a->redis);
     if (a->pg)
         pg_free(a->pg);
-    if (a->text.p)
-        explicit_bzero(a->text.p, a->text.cap_bytes);
-    buf_free(&a->text);
+    buf_wipe(&a->text);
     arena_fini(&a->arena);
     free(a);
 }

@@ -3,7 +3,6 @@
  * reference to each that Lua has named, or that somebody asked for, until the
  * state is closed.
  */
-#define _DEFAULT_SOURCE /* explicit_bzero */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/secret.h"
@@ -105,9 +104,7 @@ double weir_secret_recall(int number)
         put_ms = keepsake_get(the_vm->args.keepsake, the_secrets.keys[number], &value);
     if (put_ms && secret_put(s, (struct str){ value.p, value.n }) != 0)
         put_ms = 0;
-    if (value.p)
-        explicit_bzero(value.p, value.n);
-    buf_free(&value);
+    buf_wipe(&value);
     return (double)put_ms / 1000;
 }
 

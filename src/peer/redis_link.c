@@ -86,13 +86,6 @@ struct redis_link {
 
 /* ---- the end of a connection ---- */
 
-static void wipe_hello(struct redis_link *l)
-{
-    if (l->hello.p)
-        explicit_bzero(l->hello.p, l->hello.cap_bytes);
-    buf_free(&l->hello);
-}
-
 static void drop_batches(struct redis_link *l)
 {
     struct batch *b;
@@ -120,7 +113,7 @@ static void close_connection(struct redis_link *l)
     l->blocked = false;
     l->epoch++;
     l->sent_bytes = 0;
-    wipe_hello(l);
+    buf_wipe(&l->hello);
     drop_batches(l);
     deadline_clear(&l->reads, &l->greeting_batch.deadline);
     deadline_clear(&l->sends, &l->send_deadline);
@@ -344,7 +337,7 @@ static void write_out(struct redis_link *l)
         if (!write_buf(l, &l->hello))
             return;
         l->sent_bytes = 0;
-        wipe_hello(l);
+        buf_wipe(&l->hello);
     }
     if (l->state == GREETING || write_buf(l, &l->out))
         on_all_left(l);

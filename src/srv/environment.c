@@ -3,7 +3,7 @@
  * behind it, and an empty one at the end. Refuses what is too large, what comes
  * too slowly, and what others offer.
  */
-#define _GNU_SOURCE /* environ, explicit_bzero, O_PATH */
+#define _GNU_SOURCE /* environ, O_PATH */
 #include "srv/environment.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -245,9 +245,7 @@ int environment_take(struct environment *out, const char *pid_file, struct err *
 
 void environment_free(struct environment *env)
 {
-    if (env->text.p)
-        explicit_bzero(env->text.p, env->text.n);
-    buf_free(&env->text);
+    buf_wipe(&env->text);
     free(env->vars);
     env->vars = NULL;
 }

@@ -5,7 +5,7 @@
  * the place of all, why none can be looked up. Owns no value: they go into the
  * arena of the configuration, or become secrets.
  */
-#define _GNU_SOURCE /* pipe2, explicit_bzero */
+#define _GNU_SOURCE /* pipe2 */
 #include "srv/references.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -166,12 +166,6 @@ static int take_frame(struct str *rest, struct str *out)
     return kind;
 }
 
-static void wipe(struct buf *answer)
-{
-    explicit_bzero(answer->p, answer->n);
-    buf_free(answer);
-}
-
 /* ---- for weir.conf */
 
 static int take_values(struct conf_references *references, struct arena *arena, struct str rest,
@@ -210,7 +204,7 @@ static int resolve(const struct conf *rest, struct conf_references *references, 
     rc = converse(rest, argc, argv, &answer, e);
     if (rc == 0)
         rc = take_values(references, arena, (struct str){ answer.p, answer.n }, e);
-    wipe(&answer);
+    buf_wipe(&answer);
     return rc;
 }
 
@@ -254,6 +248,6 @@ int references_put_secret(const struct conf *conf, enum conf_key_index key, stru
         rc = put(conf, key, (struct str){ answer.p, answer.n }, e);
     else
         rc = conf_refuse(conf, key, e, "%s: %s", argv[1], reason.text);
-    wipe(&answer);
+    buf_wipe(&answer);
     return rc;
 }

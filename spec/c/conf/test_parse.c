@@ -2,6 +2,8 @@
  * conf: precedence, units, bounds, lists, messages with file and line, and
  * what a reload keeps.
  */
+#include "../needle.h"
+#include "conf/file.h"
 #include "conf/parse.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -338,6 +340,28 @@ static int tear_down(void **state)
     return rmdir(the_dir);
 }
 
+static void test_a_file_leaves_nothing_behind(void **state)
+{
+    char path[] = "/tmp/weir-spec-file-XXXXXX", secret[SECRET_BYTES];
+    int fd = mkstemp(path);
+    struct str text;
+    struct err e;
+
+    (void)state;
+    make_needle();
+    put_secret(secret);
+    /* not at the beginning, where malloc writes into what is free */
+    assert_int_equal(pwrite(fd, secret, sizeof secret, 1000), sizeof secret);
+    explicit_bzero(secret, sizeof secret);
+    close(fd);
+    assert_int_equal(file_read(path, 1 << 20, &text, &e), 0);
+    unlink(path);
+    assert_true(text.n == 1000 + SECRET_BYTES && holds_secret(text.p + 1000));
+    explicit_bzero((char *)text.p, text.n);
+    free((char *)text.p);
+    assert_int_equal(count_in_memory(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_a_pipe_without_a_writer_is_empty),
         cmocka_unit_test(test_texts_for_lua),
         cmocka_unit_test(test_reload_keeps_start_keys),
+        cmocka_unit_test(test_a_file_leaves_nothing_behind),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
