@@ -4,11 +4,14 @@
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
+local modes = require "lib.modes"
 local net = require "lib.net"
 local proc = require "lib.proc"
 local redis = require "lib.redis"
 local weir = require "lib.weir"
 local signal = require "posix.signal"
+
+local waiting_it = modes.waiting(it)
 
 -- Does what its file says: a line of Lua, with value and ttl to be set. Each call leaves a mark.
 local VAULT = [[
@@ -175,7 +178,7 @@ describe("a secret", function()
     assert.equal(1, w:log_count("neg_ttl=0.2}: found"))
   end)
 
-  it("outlives its ttl by resurrect_ttl and no longer", function()
+  waiting_it("outlives its ttl by resurrect_ttl and no longer", function()
     write("a", "return 'one'")
     start("{ word: '{vault://book/a?ttl=1&neg_ttl=0.2&resurrect_ttl=1}' }")
     write("a", "return nil, 'gone'")
@@ -247,7 +250,7 @@ describe("a secret", function()
     until_body("string:here")
   end)
 
-  it("that is asked of a vault which hangs does not keep weir from serving", function()
+  waiting_it("that is asked of a vault which hangs does not keep weir from serving", function()
     write("a", "sleep(7) return 'late'")
     start("{ word: '{vault://book/a}', deep: { plain: x } }")
     assert.equal("string:x", ask("plain").body)

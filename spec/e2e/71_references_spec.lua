@@ -17,6 +17,7 @@ local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 local signal = require "posix.signal"
 
+local waiting_it = modes.waiting(it)
 local it = modes.first_without_jit(it)
 
 local PASSWORDS = { "s3cret 'one' #1", "s3cret \"two\"", "s3cret\\three" }
@@ -150,7 +151,7 @@ describe("weir.conf", function()
     w.proc = nil
   end)
 
-  it("is not held up for long by a vault that hangs", function()
+  waiting_it("is not held up for long by a vault that hangs", function()
     e:write("plugins/vaults/slow/schema.lua", [[
       return { name = "slow", fields = require("weir.schema.vault").fields({}) }
     ]])

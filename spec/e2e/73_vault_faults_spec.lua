@@ -11,6 +11,7 @@ local upstream = require "lib.upstream"
 local vaults = require "lib.vaults"
 local weir = require "lib.weir"
 
+local waiting_it = modes.waiting(it)
 local it = modes.first_without_jit(it)
 
 local YML = [[
@@ -263,7 +264,7 @@ describe("a vault", function()
     w:expect_log(": redis ", "maybe") -- links that were cut
   end)
 
-  it("that says nothing keeps no request waiting, nor the start for long", function()
+  waiting_it("that says nothing keeps no request waiting, nor the start for long", function()
     prepare("hcv")
     vault.server:faults({ { hang = true } })
     start()
@@ -279,7 +280,7 @@ describe("a vault", function()
     until_status("/closed", 200, 12)
   end)
 
-  it("that forgets logins is logged in to again", function()
+  waiting_it("that forgets logins is logged in to again", function()
     prepare("hcv")
     start()
     net.sleep(2.2) -- a younger token is not doubted

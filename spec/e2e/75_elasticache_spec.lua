@@ -4,12 +4,15 @@
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
 local env = require "lib.env"
 local fcgi = require "lib.fcgi"
+local modes = require "lib.modes"
 local net = require "lib.net"
 local redis = require "lib.redis"
 local servers = require "lib.servers"
 local stores = require "lib.stores"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
+
+local waiting_it = modes.waiting(it)
 
 local ROLE = "arn:aws:iam::123456789012:role/limiter"
 local STATIC = "aws_access_key_id: AKIA1, aws_secret_access_key: 'se/cret+1'"
@@ -134,7 +137,7 @@ describe("weir with ElastiCache", function()
     assert.is_truthy(aws:log("^POST /$")[1].body:find("RoleSessionName=me", 1, true))
   end)
 
-  it("shows a new token on its connection before the old one ends", function()
+  waiting_it("shows a new token on its connection before the old one ends", function()
     -- the server closes a connection 4 s after it was last shown a good token
     start({ session_s = 4, redis = { max_s = 4 } }, "aws_is_serverless: true",
           { container = true })

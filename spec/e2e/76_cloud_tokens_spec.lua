@@ -14,7 +14,7 @@ local teller = require "lib.teller"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 
-local long_it = modes.first_without_jit(it)
+local waiting_it = modes.waiting(it)
 
 local GATE_PASSWORD = "behind the gate"
 
@@ -206,7 +206,7 @@ for _, cloud in ipairs(clouds) do
       end)
     end
 
-    long_it("logs in anew on the same connection before a token ends", function()
+    waiting_it("logs in anew on the same connection before a token ends", function()
       start_gate({ token_s = 2 })
       start(cloud.main, { behind_gate(cloud.main) })
       stores.stay_in_hour(30)
@@ -243,7 +243,7 @@ for _, cloud in ipairs(clouds) do
       assert.is_true(logins() >= 2)
     end)
 
-    long_it("bears wrong credentials, as fault_tolerant says", function()
+    waiting_it("bears wrong credentials, as fault_tolerant says", function()
       start_gate()
       server:set(cloud.spoil())
       start(cloud.main, { behind_gate(cloud.main), behind_gate(cloud.main, "/tolerant") })
