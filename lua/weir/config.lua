@@ -36,10 +36,6 @@ local function declared(plugins, types)
 end
 
 
--- The keys of weir.conf that name a secret: C uses it, this process keeps it.
-local SECRET_KEYS = { "pg_password", "redis_password", "redis_sentinel_password" }
-
-
 -- The types of vaults, and the secrets of weir.conf itself: the types | nil, error texts.
 local function open_vaults()
   local types, errors = vault_loader.load_configured()
@@ -48,14 +44,13 @@ local function open_vaults()
     return nil, errors
   end
   errors = vault.use(types, nil, conf.vault_settings())
-  for _, key in ipairs(SECRET_KEYS) do
-    local text = conf.get(key)
-
-    if vault.is_reference(text) then
-      local _, err = vault.cell(text)
+  for _, key in ipairs(conf.keys()) do
+    -- what is still a reference is a password that C uses and this process keeps
+    if vault.is_reference(key.text) and conf.get(key.name) == key.text then
+      local _, err = vault.cell(key.text)
 
       if err then
-        errors[#errors + 1] = ("%s: %s: %s"):format(conf.origin(key), key, err)
+        errors[#errors + 1] = ("%s: %s: %s"):format(conf.origin(key.name), key.name, err)
       end
     end
   end

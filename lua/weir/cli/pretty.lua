@@ -1,6 +1,7 @@
 -- JSON for people: indented, keys in order. Owns nothing but the layout.
 
 local json = require("weir.json")
+local sorted_keys = require("weir.sorted_keys")
 
 local rep = string.rep
 
@@ -10,17 +11,6 @@ local write
 
 local function is_list(value)
   return getmetatable(value) == json.array_mt or value[1] ~= nil
-end
-
-local function sorted_keys(map)
-  local keys = {}
-  for key in pairs(map) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys, function(a, b)
-    return tostring(a) < tostring(b)
-  end)
-  return keys
 end
 
 local function write_members(out, value, indent)

@@ -1,23 +1,12 @@
 -- URLs that clouds are asked at: which of them credentials may go to, forms, and escapes.
 -- Needs nothing of the host, so that schemas can use it anywhere.
 
-local byte, concat, find, format, gsub, match, sub = string.byte, table.concat, string.find,
-  string.format, string.gsub, string.match, string.sub
+-- all but RFC 3986's unreserved characters as %XX
+local escape = require("weir.pdk.query").escape
 
-local _M = {}
+local concat, find, match, sub = table.concat, string.find, string.match, string.sub
 
-
-local function escape_char(char)
-  return format("%%%02X", byte(char))
-end
-
-
--- All but RFC 3986's unreserved characters as %XX.
-local function escape(text)
-  return (gsub(text, "[^%w%-._~]", escape_char))
-end
-
-_M.escape = escape
+local _M = { escape = escape }
 
 
 -- application/x-www-form-urlencoded, of { { name, value }, ... }; where the value is nil, the

@@ -1,21 +1,9 @@
 -- Turns a table of errors into text: one sentence as Kong's clients know it,
 -- or a flat list of (path, message) for reports that name lines.
 
-local _M = {}
+local sorted_keys = require("weir.sorted_keys")
 
-local function sorted_keys(t)
-  local keys = {}
-  for key in pairs(t) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys, function(a, b)
-    if type(a) == type(b) then
-      return a < b
-    end
-    return type(a) == "number"
-  end)
-  return keys
-end
+local _M = {}
 
 local function pretty(value)
   if type(value) ~= "table" then

@@ -2,6 +2,7 @@
 -- reference ({vault://...}) and is one, in records, lists and maps. Says
 -- nothing about what a reference means, nor whether it is a good one.
 
+local sorted_keys = require("weir.sorted_keys")
 local types = require("weir.schema.types")
 
 local _M = {}
@@ -28,18 +29,6 @@ local function member(node, holder, key, keys, visit)
     walk(node, value, keys, visit)
   end
   keys[#keys] = nil
-end
-
--- Names in order, so that reports are the same each time.
-local function sorted_keys(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names, function(a, b)
-    return tostring(a) < tostring(b)
-  end)
-  return names
 end
 
 function walk(node, value, keys, visit)
