@@ -74,6 +74,9 @@ static int fail_errno(const struct sqlite *s, int error, struct err *e)
 
 int sqlite_fail(const struct sqlite *s, int rc, struct err *e)
 {
+    /* Beside a new file lay the log of an old one; two processes removed it, and this came last. */
+    if (rc == SQLITE_IOERR_DELETE_NOENT)
+        rc = SQLITE_BUSY;
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_PROTOCOL:
