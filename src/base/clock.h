@@ -1,7 +1,7 @@
 /*
  * The only caller of clock_gettime. Time is read once in a turn of the loop:
- * the loop calls clock_stale() at the turn's end and the first reader after it
- * pays for the system call.
+ * the loop calls clock_stale() before it waits and at the turn's end, and the
+ * first reader after it pays for the system call.
  */
 #ifndef WEIR_BASE_CLOCK_H
 #define WEIR_BASE_CLOCK_H

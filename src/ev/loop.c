@@ -105,6 +105,7 @@ void loop_turn(struct loop *loop, bool wait)
 
     if (!wait || !TAILQ_EMPTY(&loop->deferred))
         flags |= EVLOOP_NONBLOCK;
+    clock_stale(); /* what was read since the last turn is old when the wait ends */
     event_base_loop(loop->base, flags);
     loop_end_turn(loop);
 }

@@ -276,10 +276,13 @@ static void an_event_is_a_turn_and_time_stands_still_in_it(void **state)
     event_add(r.event, NULL);
     loop_turn(loop, false);
     assert_string_equal(the_order, "");
+    before_ms = clock_mono_ms(); /* as a worker does that gets ready, before its first wait */
+    usleep(3000);
     assert_int_equal(write(ends[1], "x", 1), 1);
     loop_turn(loop, true);
     assert_string_equal(the_order, "rr"); /* read, and reaped */
     assert_int_equal(r.seen_ms, r.seen_later_ms);
+    assert_true(r.seen_ms >= before_ms + 3);
     before_ms = r.seen_ms;
     assert_int_equal(write(ends[1], "s", 1), 1);
     loop_run(loop); /* until the s */
