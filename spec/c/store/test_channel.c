@@ -9,6 +9,8 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -35,6 +37,26 @@ static struct loop *the_loop;
 static struct memory *the_memory;
 static struct channel *the_channel;
 static struct stats_store the_figures;
+
+static int64_t the_step_s; /* how far the clock of this machine was set on */
+
+/* In the place of libc's. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    long rc = syscall(SYS_clock_gettime, id, ts);
+
+    if (id == CLOCK_REALTIME)
+        ts->tv_sec += the_step_s;
+    return (int)rc;
+}
+
+/* This machine's clock alone: the store's stays right. */
+static void set_clock(int64_t by_s)
+{
+    the_step_s += by_s;
+    the_memory->ahead_ms -= by_s * 1000;
+    clock_stale();
+}
 
 static int carry_out(struct memory *m, struct store_ask *ask)
 {
@@ -109,6 +131,7 @@ static int set_up(void **state)
     struct err e;
 
     (void)state;
+    the_step_s = 0;
     snprintf(name, sizeof name, "channel-%d", (int)getpid());
     assert_int_equal(0, region_open(&the_region, &options, &e));
     assert_int_equal(0, region_unlink(name, NULL, &e));
@@ -245,6 +268,32 @@ static void goes_by_the_clock_of_the_store(void **state)
     assert_int_equal(3, the_memory->asks);
 }
 
+static void a_clock_that_is_set_back_refuses_nobody_for_longer(void **state)
+{
+    struct store_waiter w[4] = { 0 };
+    struct store_question q = ask_about("one", 2);
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(STORE_WAIT, admit(&w[i], "one"));
+    turn();
+    assert_int_equal(0, admit(&w[0], "one"));
+    set_clock(-1800);
+    assert_int_equal(STORE_WAIT, admit(&w[0], "one"));
+    turn();
+    assert_int_equal(0, w[0].code);
+    assert_int_equal(0, admit(&w[0], "one")); /* known again, by the clock as it is now */
+    /* forward it ends what is remembered, too: the store is asked */
+    set_clock(1800);
+    assert_int_equal(STORE_WAIT, admit(&w[0], "one"));
+    turn();
+    assert_int_equal(0, w[0].code);
+    channel_charge(the_channel, &q, -1);
+    assert_int_equal(STORE_WAIT, admit(&w[0], "one"));
+    turn();
+    assert_int_equal(1, w[0].code);
+}
+
 static void gives_up_a_store_that_fails_and_comes_back(void **state)
 {
     struct store_waiter w[2] = { 0 }, late = { 0 };
@@ -326,6 +375,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(remembers_a_refusal_until_units_come_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(goes_by_the_clock_of_the_store, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_clock_that_is_set_back_refuses_nobody_for_longer, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(gives_up_a_store_that_fails_and_comes_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(sends_one_batch_at_a_time_where_that_is_better, set_up,
