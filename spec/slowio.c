@@ -2,8 +2,9 @@
  * A library for LD_PRELOAD: inside weir, each read from and each write to a
  * stream socket moves one byte, so that every split that a network can make
  * is made. Awake only in a program called weir, and with WEIR_TEST_SLOW_IO=1 in
- * the environment, or WEIR_TEST_SLOW_IO=read, which leaves writes alone.
- * Datagrams, pipes and files pass as they are.
+ * the environment, or WEIR_TEST_SLOW_IO=read, which leaves writes alone, or
+ * WEIR_TEST_SLOW_IO=tail, which cuts nothing but the last bytes off long writes,
+ * as a full socket may. Datagrams, pipes and files pass as they are.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,7 +21,11 @@
     if (next == NULL)                                                                              \
     next = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
-static bool slow_reads, slow_writes;
+#define LONG_BYTES 1400
+#define TAIL_BYTES 4
+#define TAIL_LATE_US 2000 /* so that the reader sees the one without the other */
+
+static bool slow_reads, slow_writes, slow_tails;
 
 __attribute__((constructor)) static void wake(void)
 {
@@ -29,6 +34,7 @@ __attribute__((constructor)) static void wake(void)
         return;
     slow_writes = strcmp(on, "1") == 0;
     slow_reads = slow_writes || strcmp(on, "read") == 0;
+    slow_tails = strcmp(on, "tail") == 0;
 }
 
 static bool is_slow(int fd, bool awake)
@@ -79,6 +85,11 @@ ssize_t recv(int fd, void *p, size_t n, int flags)
 ssize_t send(int fd, const void *p, size_t n, int flags)
 {
     NEXT(send);
+    if (n > LONG_BYTES && is_slow(fd, slow_tails)) {
+        ssize_t done = next(fd, p, n - TAIL_BYTES, flags);
+        usleep(TAIL_LATE_US);
+        return done;
+    }
     return next(fd, p, cut(fd, n, slow_writes), flags);
 }
 

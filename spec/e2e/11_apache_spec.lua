@@ -8,6 +8,16 @@ local modes = require "lib.modes"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 
+local LONG_YML = [[
+_format_version: "3.0"
+routes:
+  - name: long
+    paths: [ / ]
+    plugins:
+      - name: pdk-run
+        config: { access: 'kong.response.exit(200, ("x"):rep(20000))' }
+]]
+
 describe("Apache", function()
   local e, service, w
   local plain_it = it
@@ -89,6 +99,34 @@ describe("Apache", function()
       assert.equal(429, got.status)
       assert.is_nil(got.broken)
       assert.equal(limits.DENIED, got.body)
+    end)
+  end)
+
+  describe("when a full socket cuts the ends of long answers off", function()
+    local front
+
+    setup(function()
+      w = weir.new(e, { name = "cut", yml = LONG_YML, conf = {
+        plugins = "pdk-run",
+        plugin_dir = env.srcdir .. "/plugins," .. env.srcdir .. "/spec/fixtures/plugins" } })
+      w:start({ vars = weir.slow_io("tail") })
+      front = fronts.apache(e, { sample = "apache/responder.conf", weir = w })
+    end)
+
+    teardown(function()
+      front:stop()
+      w:stop()
+    end)
+
+    -- the sanitizer must be the first library that is loaded
+    local cut_it = env.mode == "asan" and function() end or it
+
+    cut_it("stays in step with the records of its kept connection", function()
+      for _ = 1, 30 do
+        local got = assert(http.request(front.address, { source = env.client() }))
+        assert.equal(200, got.status)
+        assert.equal(20000, #got.body)
+      end
     end)
   end)
 

@@ -27,6 +27,9 @@
 #define QUEUE_MAX_BYTES (1024 * 1024)
 /* A small response with all of its records fits. */
 #define OUT_FIRST_BYTES 1024
+/* What is longer may arrive in two pieces: one packet of a network holds about so much. */
+#define WHOLE_BYTES 1400
+#define END_REQUEST_BYTES (FCGI_HEADER_LEN + sizeof(FCGI_EndRequestBody))
 /* Names asked by FCGI_GET_VALUES: there are three. */
 #define VALUES_MAX_BYTES 1024
 
@@ -314,27 +317,49 @@ static void drained(struct fcgi_conn *c)
     }
 }
 
+/*
+ * mod_proxy_fcgi takes what one read gives of FCGI_END_REQUEST's content for all of it, and the
+ * rest for the beginning of the next response: behind much else the record goes alone.
+ */
+static size_t next_bytes(const struct fcgi_conn *c)
+{
+    const char end[] = { FCGI_VERSION_1, FCGI_END_REQUEST };
+
+    if (c->queued_bytes > WHOLE_BYTES &&
+        memcmp(c->out.p + c->out.n - END_REQUEST_BYTES, end, sizeof end) == 0)
+        return c->queued_bytes - END_REQUEST_BYTES;
+    return c->queued_bytes;
+}
+
+/* Until all is written, or the socket takes no more; -1 and errno when it is closed. */
+static int write_queued(struct fcgi_conn *c)
+{
+    while (c->queued_bytes) {
+        size_t want = next_bytes(c);
+        ssize_t n = send(c->fd, c->out.p + c->out_sent, want, MSG_NOSIGNAL);
+
+        if (n == -1)
+            return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+        c->out_sent += (size_t)n;
+        c->queued_bytes -= (size_t)n;
+        if ((size_t)n < want)
+            break;
+    }
+    return 0;
+}
+
 /* Writes what is queued: one system call as a rule. */
 static void flush(struct fcgi_conn *c)
 {
-    ssize_t n;
-
     if (c->state == FCGI_CONN_CLOSED || c->write_wanted)
         return;
     loop_undefer(c->server->loop, &c->flush);
     c->flush_count++;
-    if (c->queued_bytes) {
-        n = send(c->fd, c->out.p + c->out_sent, c->queued_bytes, MSG_NOSIGNAL);
-        if (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-            /* fronts close as soon as they have what they need: no news */
-            log_debug("fastcgi: the web server closed before it had read all: %s", strerror(errno));
-            fcgi_conn_close(c);
-            return;
-        }
-        if (n > 0) {
-            c->out_sent += (size_t)n;
-            c->queued_bytes -= (size_t)n;
-        }
+    if (write_queued(c) == -1) {
+        /* fronts close as soon as they have what they need: no news */
+        log_debug("fastcgi: the web server closed before it had read all: %s", strerror(errno));
+        fcgi_conn_close(c);
+        return;
     }
     if (c->queued_bytes == 0) {
         release_out(c);

@@ -21,13 +21,20 @@ if not _M.bin then
   error("no weir to test: set WEIR_BIN")
 end
 
+-- What makes weir read and write in pieces, and which (see spec/slowio.c).
+function _M.slow_io(what)
+  return { WEIR_TEST_SLOW_IO = what,
+           LD_PRELOAD = assert(stdlib.realpath(os.getenv("WEIR_SLOWIO") or "build/slowio.so")) }
+end
+
 -- What the mode puts around weir, and around nothing else. whole_writes: for fronts that do not
 -- take a record in pieces.
 local function mode_environment(whole_writes)
   local vars = { WEIR_DATA_DIR = os.getenv("WEIR_DATA_DIR") or env.srcdir }
   if env.mode == "slow-io" then
-    vars.WEIR_TEST_SLOW_IO = whole_writes and "read" or 1
-    vars.LD_PRELOAD = assert(stdlib.realpath(os.getenv("WEIR_SLOWIO") or "build/slowio.so"))
+    for name, value in pairs(_M.slow_io(whole_writes and "read" or "1")) do
+      vars[name] = value
+    end
   elseif env.mode == "nojit" then
     vars.WEIR_TEST_JIT = "off"
   elseif env.mode == "asan" then
