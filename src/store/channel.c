@@ -27,11 +27,10 @@ struct store_group {
     struct store_group *next_in_bucket; /* while it collects; in the pool: the next free one */
     struct waiters waiters;
     struct siphash_sum who, what;
-    int64_t sent_ms; /* by our clock */
+    int64_t sent_mono_ms;
     unsigned attempts;
     bool is_sent, is_probe;
-    void (*shared)(void *arg, int code, const struct store_ask *ask); /* SHARE only */
-    void *shared_arg;
+    struct channel_share share; /* SHARE only */
     char identity[STORE_IDENTITY_MAX];
 };
 
@@ -46,7 +45,7 @@ struct channel {
     struct refusals *refusals;
     struct breaker breaker;
     struct store_group *probe; /* what failed last, to be asked again; NULL: nothing has yet */
-    int64_t ahead_ms;          /* the store's clock, of ours */
+    int64_t ahead_ms;          /* the store's clock, of the monotonic one, which nobody sets */
     struct store_asks pending; /* collecting, in order */
     struct store_group *buckets[BUCKETS];
     LIST_HEAD(, store_group) sent;
@@ -69,6 +68,7 @@ struct channel *channel_new(const struct channel_args *args)
     c->key = args->key;
     c->figures = args->figures;
     c->whole = args->whole;
+    c->ahead_ms = clock_now_ms() - clock_mono_ms();
     c->refusals = refusals_new();
     TAILQ_INIT(&c->pending);
     LIST_INIT(&c->sent);
@@ -118,7 +118,7 @@ const char *channel_name(const struct channel *c)
 
 int64_t channel_now_ms(const struct channel *c)
 {
-    return clock_now_ms() + c->ahead_ms;
+    return clock_mono_ms() + c->ahead_ms;
 }
 
 bool channel_is_answering(const struct channel *c)
@@ -200,6 +200,8 @@ static void set_windows(struct store_group *g, int64_t now_ms)
 static void append(struct channel *c, struct store_group *g, int64_t now_ms)
 {
     set_windows(g, now_ms);
+    if (g->share.own)
+        g->share.own(g->share.arg, now_ms, g->ask.own);
     g->is_sent = false;
     TAILQ_INSERT_TAIL(&c->pending, &g->ask, link);
     if (c->in_flight == 0 || !c->backend->type->one_batch_at_a_time)
@@ -302,7 +304,7 @@ static void flush(struct deferred *d)
             continue;
         }
         g->is_sent = true;
-        g->sent_ms = clock_now_ms();
+        g->sent_mono_ms = clock_mono_ms();
         LIST_INSERT_HEAD(&c->sent, g, sent);
         c->in_flight++;
     }
@@ -333,8 +335,8 @@ static void give_up(struct channel *c, int code)
         TAILQ_REMOVE(&c->pending, ask, link);
         c->buckets[g->what.h0 % BUCKETS] = NULL;
         fail_all(g, code);
-        if (g->shared)
-            g->shared(g->shared_arg, code, NULL);
+        if (g->share.done)
+            g->share.done(g->share.arg, code, NULL);
         release(g);
     }
     loop_undefer(c->loop, &c->flush);
@@ -362,7 +364,7 @@ static void failed(struct channel *c, struct store_group *g, int code, const cha
  */
 static void learn_clock(struct channel *c, const struct store_group *g)
 {
-    int64_t least = g->ask.now_ms - clock_now_ms(), most = g->ask.now_ms - g->sent_ms;
+    int64_t least = g->ask.now_ms - clock_mono_ms(), most = g->ask.now_ms - g->sent_mono_ms;
 
     if (c->ahead_ms < least)
         c->ahead_ms = least;
@@ -407,8 +409,8 @@ static void on_answered(struct store_ask *ask, int code, const char *reason)
         code = ERR_TIMEOUT;
         reason = "its clock runs from window to window faster than it answers";
     }
-    if (g->shared)
-        g->shared(g->shared_arg, code, ask);
+    if (g->share.done)
+        g->share.done(g->share.arg, code, ask);
     if (code < 0)
         failed(c, g, code, reason);
     else
@@ -526,9 +528,8 @@ void channel_share(struct channel *c, const struct channel_share *share)
 {
     struct store_group *g = new_group(c, STORE_SHARE, share->question);
 
-    memcpy(g->ask.own, share->own, share->question->n * sizeof *share->own);
     memcpy(g->ask.node, share->node, sizeof g->ask.node);
-    g->shared = share->done;
-    g->shared_arg = share->arg;
+    g->share = *share;
+    g->share.question = NULL; /* the asker's, and g has it all */
     append(c, g, channel_now_ms(c));
 }

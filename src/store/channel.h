@@ -31,7 +31,8 @@ void channel_free(struct channel *c);
 
 const char *channel_name(const struct channel *c);
 
-/* Milliseconds since the epoch by the store's clock, as far as it is known. */
+/* Milliseconds since the epoch by the store's clock, as far as it is known; whoever sets this
+ * machine's clock does not change it. */
 int64_t channel_now_ms(const struct channel *c);
 
 /* False while the store is known not to answer. */
@@ -44,11 +45,13 @@ int channel_peek(struct channel *c, struct store_waiter *w,
                  const struct store_question *q) MUST_CHECK;
 void channel_charge(struct channel *c, const struct store_question *q, int64_t amount);
 
-/* What a share was answered; see share.h. */
+/* What is shared, and how that was answered; see share.h. */
 struct channel_share {
-    const struct store_question *question;
-    const int64_t *own;
+    const struct store_question *question; /* as it is asked */
     const char *node;
+    /* Fills in this node's counts in the windows of that time: once more when the store finds that
+     * these are over. */
+    void (*own)(void *arg, int64_t now_ms, int64_t *own);
     void (*done)(void *arg, int code, const struct store_ask *ask); /* ask: valid if code is 0 */
     void *arg;
 };

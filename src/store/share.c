@@ -126,11 +126,11 @@ static void on_shared(void *arg, int code, const struct store_ask *ask)
 }
 
 /* What this node has counted itself, without what weighs of the previous windows. */
-static void own_counts(struct entry *e, int64_t own[COUNTER_WINDOWS_MAX])
+static void own_counts(void *arg, int64_t now_ms, int64_t *own)
 {
+    struct entry *e = arg;
     struct store_question q = question_of(e);
     struct counter_use use[COUNTER_WINDOWS_MAX];
-    int64_t now_ms = channel_now_ms(e->share->args.channel);
     struct own o;
 
     own_question(e->share, &q, &o);
@@ -140,7 +140,10 @@ static void own_counts(struct entry *e, int64_t own[COUNTER_WINDOWS_MAX])
         struct calendar_span span = store_span(e->windows[i].what, now_ms);
         double left = (double)use[i].reset_ms / (double)(span.end_ms - span.start_ms);
 
-        own[i] = llround(use[i].used - use[i].previous * (left < 1 ? left : 1));
+        if (use[i].reset_ms > span.end_ms - now_ms) /* another worker counts in the next one */
+            own[i] = llround(use[i].previous);
+        else
+            own[i] = llround(use[i].used - use[i].previous * left);
     }
 }
 
@@ -148,8 +151,7 @@ static void exchange(struct entry *e)
 {
     struct share *s = e->share;
     struct store_question q = question_of(e);
-    int64_t own[COUNTER_WINDOWS_MAX];
-    struct channel_share share = { &q, own, s->args.node, on_shared, e };
+    struct channel_share share = { &q, s->args.node, own_counts, on_shared, e };
 
     if (e->in_flight || !channel_is_answering(s->args.channel))
         return;
@@ -157,7 +159,6 @@ static void exchange(struct entry *e)
         TAILQ_REMOVE(&s->due, e, link);
     e->due = false;
     e->in_flight = true;
-    own_counts(e, own);
     channel_share(s->args.channel, &share);
 }
 

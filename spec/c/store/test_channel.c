@@ -268,30 +268,39 @@ static void goes_by_the_clock_of_the_store(void **state)
     assert_int_equal(3, the_memory->asks);
 }
 
-static void a_clock_that_is_set_back_refuses_nobody_for_longer(void **state)
+static void a_clock_of_the_store_that_is_set_back_refuses_nobody_for_longer(void **state)
 {
-    struct store_waiter w[4] = { 0 };
-    struct store_question q = ask_about("one", 2);
+    struct store_waiter w[4] = { 0 }, other = { 0 };
 
     (void)state;
     for (int i = 0; i < 4; i++)
         assert_int_equal(STORE_WAIT, admit(&w[i], "one"));
     turn();
     assert_int_equal(0, admit(&w[0], "one"));
-    set_clock(-1800);
+    the_memory->ahead_ms -= 1800 * 1000;
+    assert_int_equal(STORE_WAIT, admit(&other, "another"));
+    turn();
     assert_int_equal(STORE_WAIT, admit(&w[0], "one"));
     turn();
     assert_int_equal(0, w[0].code);
     assert_int_equal(0, admit(&w[0], "one")); /* known again, by the clock as it is now */
-    /* forward it ends what is remembered, too: the store is asked */
-    set_clock(1800);
-    assert_int_equal(STORE_WAIT, admit(&w[0], "one"));
+}
+
+static void setting_this_machines_clock_changes_nothing(void **state)
+{
+    struct store_waiter w[4] = { 0 };
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(STORE_WAIT, admit(&w[i], "one"));
     turn();
-    assert_int_equal(0, w[0].code);
-    channel_charge(the_channel, &q, -1);
-    assert_int_equal(STORE_WAIT, admit(&w[0], "one"));
-    turn();
-    assert_int_equal(1, w[0].code);
+    for (int by_s = -7200; by_s <= 7200; by_s += 3600) {
+        int64_t now_ms = channel_now_ms(the_channel);
+
+        set_clock(by_s);
+        assert_in_range(channel_now_ms(the_channel), now_ms, now_ms + 1000);
+        assert_int_equal(0, admit(&w[0], "one"));
+    }
 }
 
 static void gives_up_a_store_that_fails_and_comes_back(void **state)
@@ -375,7 +384,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(remembers_a_refusal_until_units_come_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(goes_by_the_clock_of_the_store, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_clock_that_is_set_back_refuses_nobody_for_longer, set_up,
+        cmocka_unit_test_setup_teardown(
+            a_clock_of_the_store_that_is_set_back_refuses_nobody_for_longer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(setting_this_machines_clock_changes_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(gives_up_a_store_that_fails_and_comes_back, set_up,
                                         tear_down),

@@ -19,9 +19,10 @@
 
 #define SYNC_MS 20
 
-/* What the store keeps of one identity: the total of each node. */
+/* What the store keeps of one identity: the total of each node, and in which window. */
 static struct {
-    int64_t total[2];
+    int64_t total[2], start_ms[2];
+    int64_t ahead_ms; /* its clock */
     bool away;
 } the_store;
 
@@ -49,10 +50,13 @@ static int carry_out(struct store_ask *ask)
 
     if (the_store.away)
         return ERR_CLOSED;
-    ask->now_ms = clock_now_ms();
+    ask->now_ms = clock_now_ms() + the_store.ahead_ms;
+    if (ask->now_ms < ask->w[0].start_ms || ask->now_ms >= ask->w[0].end_ms)
+        return STORE_STALE;
     if (ask->verb == STORE_SHARE) {
         the_store.total[me] = ask->own[0];
-        ask->used[0] = the_store.total[!me];
+        the_store.start_ms[me] = ask->w[0].start_ms;
+        ask->used[0] = the_store.start_ms[!me] == ask->w[0].start_ms ? the_store.total[!me] : 0;
     }
     return 0;
 }
@@ -127,6 +131,7 @@ static int set_up(void **state)
     log_set_level((enum log_level)0);
     the_store.total[0] = the_store.total[1] = 0;
     the_store.away = false;
+    the_store.ahead_ms = 0;
     the_loop = loop_new();
     open_node(&the_nodes[0], 0);
     open_node(&the_nodes[1], 1);
@@ -274,6 +279,50 @@ static void what_comes_back_is_shared_too(void **state)
     assert_int_equal(4, admit(1, 10));
 }
 
+/* An exchange leaves before midnight, and arrives behind it. */
+static void what_was_counted_yesterday_is_not_told_of_today(void **state)
+{
+    int64_t now_ms = clock_now_ms();
+    int64_t end_ms = store_span(PERIOD_DAY, now_ms).end_ms;
+
+    (void)state;
+    the_store.ahead_ms = end_ms - now_ms - 60000;
+    assert_int_equal(6, admit(0, 6));
+    wait_for_exchanges(3);
+    assert_int_equal(6, the_store.total[0]);
+    assert_int_equal(1, admit(0, 1));
+    the_store.ahead_ms += 120000;
+    wait_for_exchanges(3);
+    assert_true(the_store.start_ms[0] == end_ms);
+    assert_int_equal(0, the_store.total[0]);
+    assert_int_equal(10, admit(1, 12));
+}
+
+/* Of two workers that share a table the other one's clock is ahead. */
+static void a_sliding_window_keeps_its_count_when_the_next_has_begun(void **state)
+{
+    static const struct counter_window window = { -86400000, 10 };
+    struct store_question q = { STR("somebody"), &window, 1, true };
+    int64_t now_ms = clock_now_ms();
+    int64_t end_ms = store_span(window.what, now_ms).end_ms;
+
+    (void)state;
+    the_store.ahead_ms = end_ms - now_ms - 60000;
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(1, answer_of(share_admit(the_nodes[0].share, &the_waiter, &q, 1)));
+    wait_for_exchanges(3);
+    assert_int_equal(6, the_store.total[0]);
+    counter_charge(the_nodes[0].table, STR("share:memory:somebody"), &window, 1, true, 1, end_ms);
+    share_charge(the_nodes[0].share, &q, 0);
+    wait_for_exchanges(3);
+    assert_int_equal(6, the_store.total[0]);
+    the_store.ahead_ms += 120000;
+    share_charge(the_nodes[0].share, &q, 0);
+    wait_for_exchanges(3);
+    assert_true(the_store.start_ms[0] == end_ms);
+    assert_int_equal(1, the_store.total[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +335,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_that_comes_back_empty_is_filled_again, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_comes_back_is_shared_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_sliding_window_keeps_its_count_when_the_next_has_begun,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_counted_yesterday_is_not_told_of_today, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
