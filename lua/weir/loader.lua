@@ -51,9 +51,9 @@ end
 -- Loads the plugins that `enabled` (words of the `plugins` key) selects from
 -- dirs: name -> {name, dir, handler, schema, priority, version}. The second
 -- value is an array of error texts; what they concern is left out.
-function _M.load(dirs, enabled)
+function _M.load(dirs, enabled, origin)
   local plugins = {}
-  return plugins, kind.load(loader, dirs, enabled,
+  return plugins, kind.load(loader, dirs, enabled, origin,
     function(name, dir, handler, schema, definition)
       package.loaded["kong.plugins." .. name .. ".handler"] = handler
       package.loaded["kong.plugins." .. name .. ".schema"] = definition
@@ -66,7 +66,8 @@ end
 
 -- As load, with what weir.conf says; names, if given, stand for its `plugins` key.
 function _M.load_configured(names)
-  return _M.load(kind.conf_list("plugin_dir"), names or kind.conf_list("plugins"))
+  return _M.load(kind.conf_list("plugin_dir"), names or kind.conf_list("plugins"),
+    not names and kind.conf_origin("plugins") or nil)
 end
 
 -- plugin name -> schema, as the entities want it.

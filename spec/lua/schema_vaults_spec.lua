@@ -51,8 +51,8 @@ describe("a vault", function()
   it("has a prefix of a certain form", function()
     assert.same({ prefix = "required field missing" }, errors_of({ name = "env" }))
     for _, prefix in ipairs({ "A1", "1a", "a", "a-", "-a", "a_b", "a.b", "a/b", "a b" }) do
-      assert.same({ prefix = "invalid value: " .. prefix },
-        errors_of({ name = "env", prefix = prefix }), prefix)
+      assert.same({ prefix = "expected two or more small letters, digits and '-', a letter first "
+        .. "and no '-' last" }, errors_of({ name = "env", prefix = prefix }), prefix)
     end
     for _, prefix in ipairs({ "ab", "a1", "a-b", "a--9", "environment" }) do
       assert.is_table(vaults:accept({ name = "env", prefix = prefix }), prefix)

@@ -187,12 +187,24 @@ static int check_owner(const struct conf *conf, struct err *e)
     return conf_refuse(conf, CONF_KEY_fastcgi_socket_owner, e, "%s", reason.text);
 }
 
-static int check(const struct arguments *a, struct conf **conf, struct buf *found, struct err *e)
+/* As a start does. */
+static int check_logs(const struct conf *conf, struct err *e)
+{
+    struct identity workers;
+    int rc = identity_of_workers(conf, &workers, e);
+
+    return rc == 0 ? identity_own_logs(&workers, conf, e) : rc;
+}
+
+static int check(const struct arguments *a, bool opens_logs, struct conf **conf, struct buf *found,
+                 struct err *e)
 {
     int rc = load_conf(a, conf, e);
 
     if (rc == 0)
         rc = check_owner(*conf, e);
+    if (rc == 0 && opens_logs)
+        rc = check_logs(*conf, e);
     if (rc == 0)
         rc = become_worker(*conf, e);
     if (rc == 0)
@@ -206,7 +218,7 @@ static int run_check(const struct arguments *a)
     const char *declarative;
     struct buf found = { 0 };
     struct err e;
-    int rc = check(a, &conf, &found, &e);
+    int rc = check(a, false, &conf, &found, &e);
 
     if (rc != 0) {
         buf_free(&found);
@@ -237,7 +249,7 @@ static int check_aside(const struct arguments *a)
         struct conf *conf = NULL;
         struct err e;
 
-        _exit(check(a, &conf, NULL, &e) == 0 ? GOOD : complain(&e));
+        _exit(check(a, true, &conf, NULL, &e) == 0 ? GOOD : complain(&e));
     }
     if (pid == -1 || waitpid(pid, &status, 0) == -1)
         return FAILED;
@@ -247,6 +259,7 @@ static int check_aside(const struct arguments *a)
 static int run_restart(const struct arguments *a)
 {
     struct err e;
+    int status;
 
     if (check_aside(a) != GOOD) {
         fprintf(stderr, "weir: not restarted, what runs goes on\n");
@@ -254,7 +267,10 @@ static int run_restart(const struct arguments *a)
     }
     if (control_stop(or_null(a->conf_path), or_null(a->prefix), SIGTERM, true, &e) != 0)
         return complain(&e);
-    return run_start(a);
+    status = run_start(a);
+    if (status != GOOD)
+        fprintf(stderr, "weir: stopped, and not started again: weir does not run now\n");
+    return status;
 }
 
 /* As the workers' user, who loads what workers load. */

@@ -36,7 +36,8 @@ static pid_t read_pid(const char *path)
     return pid > 0 ? (pid_t)pid : 0;
 }
 
-static void make_directory(const char *path)
+/* 0, or errno. */
+static int make_directory(const char *path)
 {
     char dir[4096];
     char *slash;
@@ -44,9 +45,9 @@ static void make_directory(const char *path)
     snprintf(dir, sizeof dir, "%s", path);
     slash = strrchr(dir, '/');
     if (!slash || slash == dir)
-        return;
+        return 0;
     *slash = '\0';
-    mkdir(dir, 0755); /* if it fails, opening the file says why */
+    return mkdir(dir, 0755) == -1 && errno != EEXIST ? errno : 0;
 }
 
 static const char *advice(int code)
@@ -56,13 +57,21 @@ static const char *advice(int code)
     return code == ENOENT ? ": make the directory above it, or choose another prefix" : "";
 }
 
-/* 1 locked, 0 try again, negative: an error that stays. */
-static int try_lock(struct pidfile *p, struct err *e)
+static int refuse(const struct pidfile *p, int code, struct err *e)
+{
+    return err_set(e, ERR_SYSTEM, "pid_file: cannot open %s: %s%s", p->path, strerror(code),
+                   advice(code));
+}
+
+/*
+ * 1 locked, 0 try again, negative: an error that stays. no_directory says why its directory could
+ * not be made, if so.
+ */
+static int try_lock(struct pidfile *p, int no_directory, struct err *e)
 {
     p->fd = open(p->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (p->fd == -1)
-        return err_set(e, ERR_SYSTEM, "pid_file: cannot open %s: %s%s", p->path, strerror(errno),
-                       advice(errno));
+        return refuse(p, errno == ENOENT && no_directory ? no_directory : errno, e);
     /* A master that leaves removes the name before it lets go of the lock. */
     if (flock(p->fd, LOCK_EX | LOCK_NB) == 0 && is_same_file(p->fd, p->path))
         return 1;
@@ -74,6 +83,7 @@ static int try_lock(struct pidfile *p, struct err *e)
 int pidfile_open(struct pidfile *p, const char *path, int inherited, struct err *e)
 {
     const struct timespec pause = { 0, 50000000 };
+    int no_directory;
 
     p->fd = -1;
     if (snprintf(p->path, sizeof p->path, "%s", path) >= (int)sizeof p->path)
@@ -86,9 +96,9 @@ int pidfile_open(struct pidfile *p, const char *path, int inherited, struct err 
         }
         close(inherited);
     }
-    make_directory(path);
+    no_directory = make_directory(path);
     for (int tries = 0; tries < LOCK_TRIES; tries++) {
-        int rc = try_lock(p, e);
+        int rc = try_lock(p, no_directory, e);
 
         if (rc != 0)
             return rc < 0 ? rc : 0;

@@ -37,13 +37,14 @@ int shared_open(struct shared *s, const struct shared_options *o, const struct i
         .uid = workers->set ? workers->uid : (uid_t)-1,
         .gid = workers->set ? workers->gid : (gid_t)-1,
     };
+    struct err reason;
     int rc;
 
     region_name(s->name, sizeof s->name, o->prefix);
     s->is_file = options.file != NULL;
-    rc = region_open(&s->region, &options, e);
+    rc = region_open(&s->region, &options, &reason);
     if (rc != 0)
-        return rc;
+        return err_set(e, rc, "%s%s", s->is_file ? "counter_file: " : "", reason.text);
     if (s->region.how == REGION_REPLACED)
         log_warn("the counters of another version or size were replaced: counting begins anew");
     s->stats = stats_attach(&s->region);

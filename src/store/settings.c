@@ -7,7 +7,9 @@
 #include "base/secret.h"
 #include "conf/keys.h"
 #include "peer/pg.h"
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define DEFAULT_PORT 6379
@@ -329,7 +331,8 @@ int settings_check(const struct conf *conf, struct err *e)
     int rc = 0;
 
     if (authorities && access(authorities, R_OK) == -1)
-        return err_set_errno(e, "weir.conf: lua_ssl_trusted_certificate: %s", authorities);
+        return conf_refuse(conf, CONF_KEY_lua_ssl_trusted_certificate, e, "cannot read %s: %s",
+                           authorities, strerror(errno));
     if (!names_redis(conf))
         return 0;
     arena_init(&arena, 512);

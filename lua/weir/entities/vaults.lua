@@ -14,6 +14,7 @@ local fields = {
   { tags = typedefs.tags },
   { prefix = {
     type = "string", required = true, unique = true, match = "^[a-z][a-z0-9-]*[a-z0-9]$",
+    err = "expected two or more small letters, digits and '-', a letter first and no '-' last",
   } },
   { name = { type = "string", required = true } },
   { description = { type = "string" } },

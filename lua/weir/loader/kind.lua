@@ -78,8 +78,8 @@ local function add(wanted, seen, name)
   end
 end
 
--- The names to load, sorted: what the words of its key in weir.conf say.
-function kind:select(enabled, dirs)
+-- The names to load, sorted: what the words of its key in weir.conf, or of the command line, say.
+function kind:select(enabled, dirs, origin)
   local wanted, seen = {}, {}
   for _, word in ipairs(enabled) do
     if word == "all" or word == "bundled" then
@@ -93,7 +93,7 @@ function kind:select(enabled, dirs)
       if self.found[word] then
         add(wanted, seen, word)
       else
-        self:fail(nil, nil, ("%s %s is enabled but not installed in %s"):format(word, self.word,
+        self:fail(origin, nil, ("%s %s is enabled but not installed in %s"):format(word, self.word,
           table.concat(dirs, ", ")))
       end
     end
@@ -273,11 +273,12 @@ function _M.new(description)
 end
 
 -- Calls each(name, dir, main, subschema, definition) for those that `enabled` (words of the key in
--- weir.conf) selects from dirs. An array of error texts; what they concern is left out.
-function _M.load(description, dirs, enabled, each)
+-- weir.conf) selects from dirs; origin, if given, is where they stand. An array of error texts;
+-- what they concern is left out.
+function _M.load(description, dirs, enabled, origin, each)
   local self = setmetatable({ found = {}, shipped = {}, errors = {} }, description)
   self:scan(dirs)
-  local wanted = self:select(enabled, dirs)
+  local wanted = self:select(enabled, dirs, origin)
   install_searcher(self.modules, self.found)
   for _, name in ipairs(wanted) do
     local dir = self.found[name]
@@ -297,6 +298,11 @@ function _M.conf_list(key)
     out[i] = str(sv[0])
   end
   return out
+end
+
+-- Where it was written, with its name, for messages.
+function _M.conf_origin(key)
+  return C.weir_conf_origin(key, #key, sv) == 0 and str(sv[0]) .. ": " .. key or key
 end
 
 return _M

@@ -29,9 +29,9 @@ end
 -- Loads the vaults that `enabled` (words of the `vaults` key) selects from the
 -- directories vaults/ of dirs: name -> {name, dir, strategy, schema, version}. The
 -- second value is an array of error texts; what they concern is left out.
-function _M.load(dirs, enabled)
+function _M.load(dirs, enabled, origin)
   local types = {}
-  return types, kind.load(loader, dirs, enabled,
+  return types, kind.load(loader, dirs, enabled, origin,
     function(name, dir, strategy, schema, definition)
       package.loaded["kong.vaults." .. name] = strategy
       package.loaded["kong.vaults." .. name .. ".init"] = strategy
@@ -45,7 +45,8 @@ end
 
 -- As load, with what weir.conf says.
 function _M.load_configured()
-  return _M.load(kind.conf_list("plugin_dir"), kind.conf_list("vaults"))
+  return _M.load(kind.conf_list("plugin_dir"), kind.conf_list("vaults"),
+    kind.conf_origin("vaults"))
 end
 
 return _M
