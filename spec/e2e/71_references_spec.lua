@@ -12,6 +12,7 @@ local net = require "lib.net"
 local postgres = require "lib.postgres"
 local proc = require "lib.proc"
 local redis = require "lib.redis"
+local servers = require "lib.servers"
 local stores = require "lib.stores"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
@@ -176,6 +177,50 @@ describe("weir.conf", function()
       assert.is_true(net.now() - started < 15)
     end
     assert.equal(1, #w:workers())
+  end)
+
+  it("looks after its workers while a vault hangs at a reload", function()
+    local vault = servers.start("hcv", { state = {
+      tokens = { root = { ttl = 0 } },
+      mounts = { secret = { secrets = { weir = { workers = "2" } } } },
+    } }, e)
+    make({ workers = "{vault://hcv/weir/workers}", vault_hcv_protocol = "http",
+           vault_hcv_host = vault.host, vault_hcv_port = vault.port, vault_hcv_mount = "secret",
+           vault_hcv_kv = "v2", vault_hcv_token = "root" })
+    w:start()
+    local victim = w:workers()[1]
+    local function reload_into(fault)
+      vault:forget()
+      vault:faults({ fault })
+      local p = w:command_beside("reload")
+      assert(net.wait_until(5, function()
+        return #vault:log() > 0
+      end), "the vault was not asked")
+      return p
+    end
+
+    local first = reload_into({ delay_s = 4.5, count = 1 })
+    net.sleep(1) -- a worker that lived for less comes back later
+    w:expect_log("died by signal 9", 1)
+    signal.kill(victim, signal.SIGKILL)
+    assert(net.wait_until(3, function()
+      local text = w:command("status")
+      local _, serving = text:gsub(" 1  serving ", "")
+      return serving == 2 and not text:find(" " .. victim .. " ", 1, true)
+    end), "no worker in its place:\n" .. w:log())
+    local second = w:command_beside("reload")
+    assert.is_true(first:alive())
+    assert.equal(0, first:wait(8))
+    assert.equal(0, second:wait(8))
+    assert.equal(1, w:log_count("generation 3 serves with 2 workers"))
+
+    first = reload_into({ hang = true })
+    local started = net.now()
+    local code, text = run("stop")
+    assert.equal(0, code, text)
+    assert.is_true(net.now() - started < 3)
+    assert.equal(1, first:wait(3))
+    w.proc = nil
   end)
 
   it("may name what lies in its own Redis, whose password is a reference", function()

@@ -260,12 +260,8 @@ static int convert_all(struct conf *c, const struct conf *old, struct err *e)
     return 0;
 }
 
-/*
- * What c is as long as nobody knows what its references stand for: those who look them up run
- * on it. Keys that hold references have their defaults.
- */
-static int convert_rest(const struct conf *c, struct conf **out, const struct conf *old,
-                        struct err *e)
+int conf_without_references(const struct conf *c, struct conf **out, const struct conf *old,
+                            struct err *e)
 {
     struct conf *rest = conf_new();
     int rc;
@@ -284,20 +280,22 @@ static int convert_rest(const struct conf *c, struct conf **out, const struct co
     return rc;
 }
 
-static int finish(struct conf *c, const struct conf *old, struct err *e)
+int conf_look_up(struct conf *c, struct err *e)
 {
     struct conf *rest;
-    int rc = 0;
+    int rc = conf_without_references(c, &rest, NULL, e);
 
-    if (references_collect(c, old) > 0) {
-        rc = convert_rest(c, &rest, old, e);
-        if (rc == 0) {
-            rc = references_look_up(c, rest, e);
-            conf_free(rest);
-        }
+    if (rc == 0) {
+        rc = references_look_up(c, rest, e);
+        conf_free(rest);
     }
-    if (rc == 0)
-        rc = convert_all(c, old, e);
+    return rc;
+}
+
+static int settle(struct conf *c, const struct conf *old, struct err *e)
+{
+    int rc = convert_all(c, old, e);
+
     return rc == 0 && !c->lenient ? conf_check(c, e) : rc;
 }
 
@@ -339,9 +337,9 @@ static int load_file(struct conf *c, const char *path, struct err *e)
     return rc;
 }
 
-/* Takes c. */
-static int load(struct conf *c, struct conf **out, const struct conf *old, const char *path,
-                const struct conf_override *overrides, struct err *e)
+/* All that there is to be read before references are looked up. */
+static int read_sources(struct conf *c, const char *path, const struct conf_override *overrides,
+                        struct err *e)
 {
     int rc = load_file(c, path, e);
 
@@ -349,12 +347,40 @@ static int load(struct conf *c, struct conf **out, const struct conf *old, const
         apply_environment(c);
         rc = vaults_add_environment(c, e);
     }
+    return rc == 0 ? apply_overrides(c, overrides, e) : rc;
+}
+
+int conf_read(struct conf **out, const struct conf *old, const char *path,
+              const struct conf_override *overrides, struct err *e)
+{
+    struct conf *c = conf_new();
+    int rc = read_sources(c, path, overrides, e);
+
+    if (rc != 0) {
+        conf_free(c);
+        return rc;
+    }
+    *out = c;
+    return (int)references_collect(c, old);
+}
+
+int conf_finish(struct conf *c, const struct conf *old, struct err *e)
+{
+    int rc = settle(c, old, e);
+
+    return rc == 0 && !c->lenient ? read_declarative(c, e) : rc;
+}
+
+/* Takes c. */
+static int load(struct conf *c, struct conf **out, const char *path,
+                const struct conf_override *overrides, struct err *e)
+{
+    int rc = read_sources(c, path, overrides, e);
+
+    if (rc == 0 && references_collect(c, NULL) > 0)
+        rc = conf_look_up(c, e);
     if (rc == 0)
-        rc = apply_overrides(c, overrides, e);
-    if (rc == 0)
-        rc = finish(c, old, e);
-    if (rc == 0 && !c->lenient)
-        rc = read_declarative(c, e);
+        rc = conf_finish(c, NULL, e);
     if (rc != 0) {
         conf_free(c);
         return rc;
@@ -363,16 +389,10 @@ static int load(struct conf *c, struct conf **out, const struct conf *old, const
     return 0;
 }
 
-int conf_reload(struct conf **out, const struct conf *old, const char *path,
-                const struct conf_override *overrides, struct err *e)
-{
-    return load(conf_new(), out, old, path, overrides, e);
-}
-
 int conf_load(struct conf **out, const char *path, const struct conf_override *overrides,
               struct err *e)
 {
-    return load(conf_new(), out, NULL, path, overrides, e);
+    return load(conf_new(), out, path, overrides, e);
 }
 
 int conf_load_lenient(struct conf **out, const char *path, const struct conf_override *overrides,
@@ -381,7 +401,7 @@ int conf_load_lenient(struct conf **out, const char *path, const struct conf_ove
     struct conf *c = conf_new();
 
     c->lenient = true;
-    return load(c, out, NULL, path, overrides, e);
+    return load(c, out, path, overrides, e);
 }
 
 int conf_load_text(struct conf **out, const char *name, struct str text, struct err *e)
@@ -393,8 +413,10 @@ int conf_load_text(struct conf **out, const char *name, struct str text, struct 
         err_set(e, rc, "%s: larger than %d bytes", name, FILE_MAX_BYTES);
     else
         rc = parse_text(c, arena_str(&c->arena, str_from(name)).p, text, e);
+    if (rc == 0 && references_collect(c, NULL) > 0)
+        rc = conf_look_up(c, e);
     if (rc == 0)
-        rc = finish(c, NULL, e);
+        rc = settle(c, NULL, e);
     if (rc != 0) {
         conf_free(c);
         return rc;

@@ -26,11 +26,28 @@ int conf_load(struct conf **out, const char *path, const struct conf_override *o
               struct err *e) MUST_CHECK;
 
 /*
- * The same for a reload: the keys that are read at a start only keep the values that
- * they have in old, and (*out)->kept_key names the first that was to change.
+ * conf_load in steps, for a reload, which must not wait. conf_read only reads: how many references
+ * there are in *out to be looked up, or negative. Keys that are read at a start only are to keep
+ * the values that they have in old (may be NULL).
  */
-int conf_reload(struct conf **out, const struct conf *old, const char *path,
-                const struct conf_override *overrides, struct err *e) MUST_CHECK;
+int conf_read(struct conf **out, const struct conf *old, const char *path,
+              const struct conf_override *overrides, struct err *e) MUST_CHECK;
+
+/* Looks them up, and waits for it. Others call what is in conf/references.h. */
+int conf_look_up(struct conf *c, struct err *e) MUST_CHECK;
+
+/*
+ * What c is as long as nobody knows what its references stand for: those who look them up run
+ * on it. Keys that hold references have their defaults. To be freed before c.
+ */
+int conf_without_references(const struct conf *c, struct conf **out, const struct conf *old,
+                            struct err *e) MUST_CHECK;
+
+/*
+ * The last step; kept_key names the first key that was to change and keeps its value. c is the
+ * caller's to free, whatever comes of it.
+ */
+int conf_finish(struct conf *c, const struct conf *old, struct err *e) MUST_CHECK;
 
 /*
  * For commands to a running instance: what is wrong in weir.conf is passed over, and its default

@@ -122,7 +122,6 @@ static struct str trim(struct str s)
 
 int references_look_up(struct conf *c, const struct conf *rest, struct err *e)
 {
-    struct conf_reference *r;
     struct err reason;
     int rc;
 
@@ -130,14 +129,21 @@ int references_look_up(struct conf *c, const struct conf *rest, struct err *e)
         rc = the_resolver(rest, &c->references, &c->arena, &reason);
     else
         rc = err_set(&reason, ERR_LUA, "references cannot be used here");
+    return references_looked_up(c, rc, &reason, e);
+}
+
+int references_looked_up(struct conf *c, int rc, const struct err *reason, struct err *e)
+{
+    struct conf_reference *r;
+
     STAILQ_FOREACH (r, &c->references, link) {
         r->value = trim(r->value);
         if (rc != 0)
-            r->why = arena_str(&c->arena, str_from(reason.text)).p;
+            r->why = arena_str(&c->arena, str_from(reason->text)).p;
     }
     if (rc != ERR_CONFIG || c->lenient)
         return 0;
-    *e = reason;
+    *e = *reason;
     return rc;
 }
 

@@ -36,6 +36,13 @@ size_t references_collect(struct conf *c, const struct conf *old);
 /* Fails where no reference is to blame; what is wrong with each, references_fill says. */
 int references_look_up(struct conf *c, const struct conf *rest, struct err *e) MUST_CHECK;
 
+/*
+ * The same once somebody else has tried, with this outcome: rc and, if it is not 0, reason are as
+ * a references_resolver's.
+ */
+int references_looked_up(struct conf *c, int rc, const struct err *reason,
+                         struct err *e) MUST_CHECK;
+
 /* Of a key that keeps its value over a reload. */
 void references_keep(struct conf *c, const struct conf *old, int index);
 

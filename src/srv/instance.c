@@ -44,6 +44,7 @@ void instance_leave(struct master *m)
         close(m->options.daemon_fd);
     if (m->reload.check_fd != -1)
         close(m->reload.check_fd);
+    buf_wipe(&m->reload.answer);
     TAILQ_FOREACH (c, &m->children, link)
         if (c->notify_fd != -1)
             close(c->notify_fd);

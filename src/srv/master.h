@@ -65,17 +65,19 @@ struct respawn {
 
 enum reload_step {
     RELOAD_IDLE,
-    RELOAD_CHECKING, /* a throw-away process loads everything */
-    RELOAD_STARTING, /* the next generation starts; also at the first start */
-    RELOAD_RETIRING, /* the new generation serves, the old one still takes connections too */
+    RELOAD_LOOKING_UP, /* a throw-away process looks up what references in weir.conf stand for */
+    RELOAD_CHECKING,   /* a throw-away process loads everything */
+    RELOAD_STARTING,   /* the next generation starts; also at the first start */
+    RELOAD_RETIRING,   /* the new generation serves, the old one still takes connections too */
 };
 
 struct reload {
     enum reload_step step;
     bool again; /* another SIGHUP came meanwhile */
     struct generation *next;
-    pid_t check_pid; /* 0: none */
+    pid_t check_pid; /* the throw-away process; 0: none */
     int check_fd;
+    struct buf answer; /* of the look-up, as far as it has come; wiped at the end */
     int64_t deadline_mono_ms;
     /* what the workers of next come to; set while there is one */
     void (*on_worker_ready)(struct master *m);

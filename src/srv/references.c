@@ -24,30 +24,28 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TIMEOUT_MS 10000 /* weir.secret's own is shorter, and its messages say more */
 #define ANSWER_MAX_BYTES (8 << 20)
 #define POLL_MS 200
 
 /* ---- the process */
 
-/* What is asked, and by whom. */
-struct question {
-    const struct conf *conf;
-    int argc;
-    char **argv;
-    pid_t parent;
-};
-
-static int ask(const struct question *q, struct buf *answer, struct err *e)
+static int ask(const struct conf *rest, const struct conf_references *references, pid_t parent,
+               struct buf *answer, struct err *e)
 {
-    struct vm_args args = { .conf = q->conf, .loop = loop_new(), .answer = answer };
+    static char name[] = "references";
+    struct vm_args args = { .conf = rest, .loop = loop_new(), .answer = answer };
+    char *argv[REFERENCES_MAX + 1] = { name };
+    const struct conf_reference *r;
     struct identity workers;
-    int rc = identity_of_workers(q->conf, &workers, e);
+    int argc = 1, rc;
 
+    STAILQ_FOREACH (r, references, link)
+        argv[argc++] = (char *)r->text.p;
+    rc = identity_of_workers(rest, &workers, e);
     if (rc == 0)
-        rc = identity_assume(&workers, q->parent, e); /* and ends with its parent */
+        rc = identity_assume(&workers, parent, e); /* and ends with its parent */
     if (rc == 0)
-        rc = lua_command(&args, q->argc, q->argv, e);
+        rc = lua_command(&args, argc, argv, e);
     return rc > 0 ? err_set(e, ERR_LUA, "the look-up failed; see the log") : rc;
 }
 
@@ -63,7 +61,8 @@ static void write_all(int fd, const char *p, size_t n)
     }
 }
 
-static NORETURN void run(const struct question *q, int fd)
+NORETURN void references_answer(const struct conf *rest, const struct conf_references *references,
+                                int fd, pid_t parent)
 {
     struct buf answer = { .max_bytes = ANSWER_MAX_BYTES };
     sigset_t none;
@@ -72,10 +71,10 @@ static NORETURN void run(const struct question *q, int fd)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_IGN);
-    alarm(TIMEOUT_MS / 1000 + 1); /* should nobody be there who kills it */
+    alarm(REFERENCES_TIMEOUT_MS / 1000 + 1); /* should nobody be there who kills it */
     log_set_name("references");
     log_set_level(LOG_CRIT); /* what is not found is told by those who asked */
-    if (ask(q, &answer, &e) != 0) {
+    if (ask(rest, references, parent, &answer, &e) != 0) {
         write_all(fd, "f", 1);
         write_all(fd, e.text, strlen(e.text));
         _exit(1);
@@ -84,62 +83,55 @@ static NORETURN void run(const struct question *q, int fd)
     _exit(0);
 }
 
-/* ---- who waits for it */
+/* ---- who asks */
 
-/* 1 the end was read, 0 not yet, or negative. */
-static int read_some(int fd, struct buf *answer, struct err *e)
+int references_read(int fd, struct buf *answer, struct err *e)
 {
-    struct pollfd p = { .fd = fd, .events = POLLIN };
     ssize_t n;
 
-    if (poll(&p, 1, POLL_MS) == -1 && errno != EINTR)
-        return err_set_errno(e, "poll");
-    if (!p.revents)
-        return 0;
-    n = read(fd, answer->p + answer->n, ANSWER_MAX_BYTES - answer->n);
-    if (n == -1)
-        return errno == EINTR || errno == EAGAIN ? 0 : err_set_errno(e, "cannot read");
-    answer->n += (size_t)n;
-    return n == 0;
+    if (!answer->p)
+        must(buf_reserve(answer, ANSWER_MAX_BYTES)); /* it does not move: it is wiped */
+    do {
+        n = read(fd, answer->p + answer->n, ANSWER_MAX_BYTES - answer->n);
+        answer->n += n > 0 ? (size_t)n : 0;
+    } while (n > 0 || (n == -1 && errno == EINTR));
+    if (n == 0)
+        return 1;
+    return errno == EAGAIN ? 0 : err_set_errno(e, "cannot read");
 }
 
-static int read_answer(int fd, struct buf *answer, struct err *e)
+static int wait_for_answer(int fd, struct buf *answer, struct err *e)
 {
-    int64_t end_ms = clock_mono_ms() + TIMEOUT_MS;
-    int rc = 0;
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    int64_t end_ms = clock_mono_ms() + REFERENCES_TIMEOUT_MS;
+    int rc;
 
-    while (rc == 0) {
-        rc = read_some(fd, answer, e);
+    while ((rc = references_read(fd, answer, e)) == 0) {
+        if (clock_mono_ms() > end_ms)
+            return err_set(e, ERR_TIMEOUT, "not found within %d s", REFERENCES_TIMEOUT_MS / 1000);
+        poll(&p, 1, POLL_MS);
         clock_stale();
-        if (rc == 0 && clock_mono_ms() > end_ms)
-            return err_set(e, ERR_TIMEOUT, "not found within %d s", TIMEOUT_MS / 1000);
         systemd_watchdog(); /* the master's, should it be the one that waits */
     }
-    if (rc < 0)
-        return rc;
-    if (answer->n == 0)
-        return err_set(e, ERR_CLOSED, "the process that looks it up died");
-    if (*answer->p == 'f')
-        return err_set(e, ERR_CONFIG, "%.*s", (int)answer->n - 1, answer->p + 1);
-    return 0;
+    return rc < 0 ? rc : 0;
 }
 
-static int converse(const struct conf *conf, int argc, char **argv, struct buf *answer,
-                    struct err *e)
+static int converse(const struct conf *rest, const struct conf_references *references,
+                    struct buf *answer, struct err *e)
 {
-    const struct question q = { conf, argc, argv, getpid() };
+    pid_t pid, parent = getpid();
     int fds[2], rc;
-    pid_t pid;
 
     if (pipe2(fds, O_CLOEXEC) == -1)
         return err_set_errno(e, "cannot make a pipe");
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
     pid = fork();
     if (pid == 0) {
         close(fds[0]);
-        run(&q, fds[1]);
+        references_answer(rest, references, fds[1], parent);
     }
     close(fds[1]);
-    rc = pid == -1 ? err_set_errno(e, "cannot fork") : read_answer(fds[0], answer, e);
+    rc = pid == -1 ? err_set_errno(e, "cannot fork") : wait_for_answer(fds[0], answer, e);
     close(fds[0]);
     if (pid != -1) {
         kill(pid, SIGKILL);
@@ -166,14 +158,16 @@ static int take_frame(struct str *rest, struct str *out)
     return kind;
 }
 
-/* ---- for weir.conf */
-
 static int take_values(struct conf_references *references, struct arena *arena, struct str rest,
                        struct err *e)
 {
     struct conf_reference *r;
     struct str text;
 
+    if (rest.n == 0)
+        return err_set(e, ERR_CLOSED, "the process that looks it up died");
+    if (*rest.p == 'f')
+        return err_set(e, ERR_CONFIG, "%.*s", (int)rest.n - 1, rest.p + 1);
     STAILQ_FOREACH (r, references, link) {
         int kind = take_frame(&rest, &text);
 
@@ -189,21 +183,23 @@ static int take_values(struct conf_references *references, struct arena *arena, 
     return 0;
 }
 
+int references_take(struct conf_references *references, struct arena *arena, struct buf *answer,
+                    struct err *e)
+{
+    int rc = take_values(references, arena, (struct str){ answer->p, answer->n }, e);
+
+    buf_wipe(answer);
+    return rc;
+}
+
 static int resolve(const struct conf *rest, struct conf_references *references, struct arena *arena,
                    struct err *e)
 {
-    static char name[] = "references";
-    char *argv[REFERENCES_MAX + 1] = { name };
     struct buf answer = { .max_bytes = ANSWER_MAX_BYTES };
-    struct conf_reference *r;
-    int argc = 1, rc;
+    int rc = converse(rest, references, &answer, e);
 
-    STAILQ_FOREACH (r, references, link)
-        argv[argc++] = (char *)r->text.p;
-    must(buf_reserve(&answer, ANSWER_MAX_BYTES)); /* it does not move: it is wiped */
-    rc = converse(rest, argc, argv, &answer, e);
     if (rc == 0)
-        rc = take_values(references, arena, (struct str){ answer.p, answer.n }, e);
+        return references_take(references, arena, &answer, e);
     buf_wipe(&answer);
     return rc;
 }
@@ -213,41 +209,37 @@ void references_install(void)
     references_set_resolver(resolve);
 }
 
-/* ---- for secrets */
-
 /* It stays until the process ends: nobody here knows who asks for it, and when. */
-static int put(const struct conf *conf, enum conf_key_index key, struct str rest, struct err *e)
+static int put(const struct conf_reference *r, struct err *e)
 {
-    const char *name = conf->values[key].text;
-    struct str text = STR("the answer cannot be read");
-    int kind = take_frame(&rest, &text);
-
-    if (kind == 'v')
-        return secret_put(secret_from_text(str_from(name)), text) == 0
-                   ? 0
-                   : conf_refuse(conf, key, e, "%s: it is too long", name);
-    if (kind == 'x')
-        return err_set(e, ERR_CONFIG, "%.*s", STR_ARG(text));
-    return conf_refuse(conf, key, e, "%s: %.*s", name, STR_ARG(text));
+    if (!r->value.p)
+        return err_set(e, ERR_LUA, "%s", r->why);
+    return secret_put(secret_from_text(r->text), r->value) == 0
+               ? 0
+               : err_set(e, ERR_BOUND, "it is too long");
 }
 
 int references_put_secret(const struct conf *conf, enum conf_key_index key, struct err *e)
 {
-    static char command[] = "references";
-    char *argv[] = { command, (char *)conf->values[key].text };
-    struct buf answer = { .max_bytes = ANSWER_MAX_BYTES };
+    struct conf_reference r = { .text = str_from(conf->values[key].text) };
+    struct conf_references one = STAILQ_HEAD_INITIALIZER(one);
+    struct arena arena;
     struct err reason;
     int rc;
 
     must(CONF_TABLE[key].kind == CONF_SECRET);
     if (!references_are_in(conf, key))
         return 0;
-    must(buf_reserve(&answer, ANSWER_MAX_BYTES));
-    rc = converse(conf, ARRAY_LEN(argv), argv, &answer, &reason);
+    STAILQ_INSERT_TAIL(&one, &r, link);
+    arena_init(&arena, 1024);
+    rc = resolve(conf, &one, &arena, &reason);
     if (rc == 0)
-        rc = put(conf, key, (struct str){ answer.p, answer.n }, e);
-    else
-        rc = conf_refuse(conf, key, e, "%s: %s", argv[1], reason.text);
-    buf_wipe(&answer);
+        rc = put(&r, &reason);
+    if (rc == ERR_CONFIG) /* it says by itself where the mistake is */
+        *e = reason;
+    else if (rc != 0)
+        rc = conf_refuse(conf, key, e, "%s: %s", r.text.p, reason.text);
+    arena_wipe(&arena);
+    arena_fini(&arena);
     return rc;
 }

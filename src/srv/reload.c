@@ -1,5 +1,6 @@
 /*
- * See reload.h. IDLE -> CHECKING (a throw-away process loads the plugins and
+ * See reload.h. IDLE -> LOOKING_UP (a throw-away process asks vaults, if weir.conf has references)
+ * -> CHECKING (another one loads the plugins and
  * the declarative configuration in a Lua state of its own, out of a snapshot of
  * the files that it takes and leaves for the workers) -> STARTING (the workers
  * of the next generation) -> RETIRING (until the old ones take no connections any
@@ -11,10 +12,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/references.h"
 #include "conf/snapshot.h"
 #include "srv/children.h"
 #include "srv/instance.h"
 #include "srv/notify.h"
+#include "srv/references.h"
 #include "srv/setup.h"
 #include "srv/upgrade.h"
 #include "srv/worker.h"
@@ -42,6 +45,7 @@ static void drop_next(struct master *m)
     if (m->reload.check_fd != -1)
         close(m->reload.check_fd);
     m->reload.check_fd = -1;
+    buf_wipe(&m->reload.answer);
     if (!g)
         return;
     children_stop(m, g->number, SIGTERM, STOP_GRACE_MS);
@@ -150,17 +154,47 @@ static void start_workers(struct master *m)
     }
 }
 
-/* Runs in the trial process. */
-static NORETURN void run_check(struct master *m, const struct conf *conf, int fd, pid_t parent)
+/*
+ * Forks a throw-away process, in which run is called and does not return: what it has to say comes
+ * on check_fd.
+ */
+static int begin_process(struct master *m, void (*run)(struct master *m, int fd, pid_t parent),
+                         enum reload_step step, int64_t timeout_ms, struct err *e)
+{
+    pid_t pid, parent = getpid();
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) == -1)
+        return err_set_errno(e, "cannot make a pipe");
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    pid = fork();
+    if (pid == 0) {
+        close(fds[0]);
+        instance_leave(m);
+        if (m->current)
+            listeners_drop(&m->current->listeners, NULL, false);
+        listeners_drop(&m->upgrade.inherited, NULL, false);
+        run(m, fds[1], parent);
+    }
+    close(fds[1]);
+    if (pid == -1) {
+        close(fds[0]);
+        return err_set_errno(e, "cannot fork");
+    }
+    m->reload.check_pid = pid;
+    m->reload.check_fd = fds[0];
+    m->reload.deadline_mono_ms = clock_mono_ms() + timeout_ms;
+    m->reload.step = step;
+    return 0;
+}
+
+static void run_check(struct master *m, int fd, pid_t parent)
 {
     struct err e;
 
-    instance_leave(m);
-    if (m->current)
-        listeners_drop(&m->current->listeners, NULL, false);
-    listeners_drop(&m->upgrade.inherited, NULL, false);
     log_set_name("check");
-    if (identity_assume(&m->workers, parent, &e) != 0 || worker_check(conf, NULL, &e) != 0) {
+    if (identity_assume(&m->workers, parent, &e) != 0 ||
+        worker_check(m->reload.next->conf, NULL, &e) != 0) {
         notify_failed(fd, e.text);
         _exit(1);
     }
@@ -170,29 +204,40 @@ static NORETURN void run_check(struct master *m, const struct conf *conf, int fd
 
 static int begin_check(struct master *m, struct err *e)
 {
-    pid_t pid, parent = getpid();
-    int fds[2];
-
     if (snapshot_new(&m->reload.next->conf->snapshot, e) != 0)
         return ERR_SYSTEM;
-    if (pipe2(fds, O_CLOEXEC) == -1)
-        return err_set_errno(e, "cannot make a pipe");
-    fcntl(fds[0], F_SETFL, O_NONBLOCK);
-    pid = fork();
-    if (pid == 0) {
-        close(fds[0]);
-        run_check(m, m->reload.next->conf, fds[1], parent);
-    }
-    close(fds[1]);
-    if (pid == -1) {
-        close(fds[0]);
-        return err_set_errno(e, "cannot fork");
-    }
-    m->reload.check_pid = pid;
-    m->reload.check_fd = fds[0];
-    m->reload.deadline_mono_ms = clock_mono_ms() + CHECK_TIMEOUT_MS;
-    m->reload.step = RELOAD_CHECKING;
-    return 0;
+    return begin_process(m, run_check, RELOAD_CHECKING, CHECK_TIMEOUT_MS, e);
+}
+
+static void run_look_up(struct master *m, int fd, pid_t parent)
+{
+    struct conf *conf = m->reload.next->conf, *rest;
+    struct err e;
+
+    if (conf_without_references(conf, &rest, m->current->conf, &e) != 0)
+        _exit(1); /* what is wrong comes to light without it too */
+    references_answer(rest, &conf->references, fd, parent);
+}
+
+/* What references stand for is known, or why it is not. */
+static int begin_check_of(struct master *m, struct conf *conf, struct err *e)
+{
+    int rc = setup_finish_conf(conf, &m->options, m->current->conf, e);
+
+    if (rc == 0 && conf->kept_key)
+        log_warn("%s has changed, it and other keys that are read at a start only keep their "
+                 "value until weir is restarted",
+                 conf->kept_key);
+    return rc == 0 ? begin_check(m, e) : rc;
+}
+
+static void on_looked_up(struct master *m, int rc, const struct err *reason)
+{
+    struct conf *conf = m->reload.next->conf;
+    struct err e;
+
+    if (references_looked_up(conf, rc, reason, &e) != 0 || begin_check_of(m, conf, &e) != 0)
+        fail(m, e.text);
 }
 
 int reload_begin_first(struct master *m, struct conf *conf, uint32_t number, struct err *e)
@@ -212,6 +257,7 @@ void reload_begin(struct master *m)
 {
     struct conf *conf;
     struct err e;
+    int rc;
 
     if (m->stop != STOP_NOT)
         return;
@@ -223,18 +269,19 @@ void reload_begin(struct master *m)
     m->state.reloads_begun++;
     instance_write_state(m);
     systemd_reloading();
-    if (setup_load_conf(&conf, &m->options, m->current->conf, &e) != 0) {
+    rc = setup_read_conf(&conf, &m->options, m->current->conf, &e);
+    if (rc < 0) {
         fail(m, e.text);
         return;
     }
-    if (conf->kept_key)
-        log_warn("%s has changed, it and other keys that are read at a start only keep their "
-                 "value until weir is restarted",
-                 conf->kept_key);
     m->reload.next = xcalloc(1, sizeof *m->reload.next);
     m->reload.next->conf = conf;
     m->reload.next->number = m->current->number + 1;
-    if (begin_check(m, &e) != 0)
+    if (rc > 0)
+        rc = begin_process(m, run_look_up, RELOAD_LOOKING_UP, REFERENCES_TIMEOUT_MS, &e);
+    else
+        rc = begin_check_of(m, conf, &e);
+    if (rc != 0)
         fail(m, e.text);
 }
 
@@ -254,7 +301,13 @@ static int open_generation(struct master *m, struct generation *g, struct err *e
     return rc;
 }
 
-void reload_on_check(struct master *m)
+static void close_check(struct master *m)
+{
+    close(m->reload.check_fd);
+    m->reload.check_fd = -1;
+}
+
+static void on_trial(struct master *m)
 {
     struct generation *g = m->reload.next;
     struct err e;
@@ -262,8 +315,7 @@ void reload_on_check(struct master *m)
 
     if (rc == 0)
         return;
-    close(m->reload.check_fd);
-    m->reload.check_fd = -1;
+    close_check(m);
     if (rc < 0) {
         fail(m, rc == ERR_CLOSED ? "the trial process died" : e.text);
         return;
@@ -275,25 +327,72 @@ void reload_on_check(struct master *m)
     start_workers(m);
 }
 
+/* The end of the answer is taken when the process has gone: there is only one at a time. */
+static void read_answer(struct master *m)
+{
+    struct err e;
+
+    if (references_read(m->reload.check_fd, &m->reload.answer, &e) != 0)
+        close_check(m);
+}
+
+void reload_on_check(struct master *m)
+{
+    if (m->reload.step == RELOAD_LOOKING_UP)
+        read_answer(m);
+    else
+        on_trial(m);
+}
+
+static void take_answer(struct master *m)
+{
+    struct conf *conf = m->reload.next->conf;
+    struct err e;
+    int rc = references_take(&conf->references, &conf->arena, &m->reload.answer, &e);
+
+    if (m->reload.check_fd != -1)
+        close_check(m);
+    on_looked_up(m, rc, &e);
+}
+
 void reload_on_check_exit(struct master *m)
 {
     m->reload.check_pid = 0;
-    if (m->reload.step == RELOAD_CHECKING && m->reload.check_fd != -1)
+    if (m->reload.check_fd != -1)
         reload_on_check(m); /* its last words may not have been read */
+    if (m->reload.step == RELOAD_LOOKING_UP)
+        take_answer(m);
     else if (m->reload.step == RELOAD_IDLE && m->reload.again)
         kill(getpid(), SIGHUP);
+}
+
+static void on_deadline(struct master *m)
+{
+    struct err e;
+
+    switch (m->reload.step) {
+    case RELOAD_IDLE:
+        return;
+    case RELOAD_LOOKING_UP:
+        err_set(&e, ERR_TIMEOUT, "not found within %d s", REFERENCES_TIMEOUT_MS / 1000);
+        on_looked_up(m, e.code, &e);
+        return;
+    case RELOAD_CHECKING:
+        fail(m, "loading took more than 60 s");
+        return;
+    case RELOAD_STARTING:
+        fail(m, "not all workers were ready within 30 s");
+        return;
+    case RELOAD_RETIRING:
+        announce(m);
+        return;
+    }
 }
 
 void reload_tick(struct master *m, int64_t now_ms)
 {
     if (m->reload.step == RELOAD_RETIRING && !children_accept(m, m->current->number - 1))
         announce(m);
-    if (m->reload.step == RELOAD_IDLE || now_ms < m->reload.deadline_mono_ms)
-        return;
-    if (m->reload.step == RELOAD_RETIRING)
-        announce(m);
-    else if (m->reload.step == RELOAD_CHECKING)
-        fail(m, "loading took more than 60 s");
-    else
-        fail(m, "not all workers were ready within 30 s");
+    if (now_ms >= m->reload.deadline_mono_ms)
+        on_deadline(m);
 }

@@ -10,26 +10,29 @@
 /* Logs, listeners, the loop's own, libraries. */
 #define SPARE_FILES 256
 
-int setup_load_conf(struct conf **out, const struct master_options *options, const struct conf *old,
+int setup_read_conf(struct conf **out, const struct master_options *options, const struct conf *old,
                     struct err *e)
 {
     const struct conf_override overrides[] = {
         { options->prefix ? "prefix" : NULL, options->prefix },
         { NULL, NULL },
     };
-    struct conf *c;
-    int rc = conf_reload(out, old, options->conf_path, overrides, e);
 
-    if (rc != 0)
-        return rc;
-    c = *out;
+    return conf_read(out, old, options->conf_path, overrides, e);
+}
+
+int setup_finish_conf(struct conf *c, const struct master_options *options, const struct conf *old,
+                      struct err *e)
+{
+    int rc = conf_finish(c, old, e);
+
     /* Nobody reads the standard error of a daemon. */
-    if (!options->foreground && strcmp(c->error_log, "stderr") == 0) {
+    if (rc == 0 && !options->foreground && strcmp(c->error_log, "stderr") == 0) {
         c->error_log = arena_printf(&c->arena, "%s/error.log", c->prefix).p;
         c->values[CONF_KEY_error_log].text = c->error_log;
         c->values[CONF_KEY_error_log].resolved = NULL;
     }
-    return 0;
+    return rc;
 }
 
 void setup_raise_file_limit(const struct conf *conf)

@@ -7,9 +7,11 @@
 
 #include "srv/master.h"
 
-/* Loads the configuration with the command line's part; old as in conf_reload, or NULL. */
-int setup_load_conf(struct conf **out, const struct master_options *options, const struct conf *old,
+/* conf_read with the command line's part, and conf_finish. */
+int setup_read_conf(struct conf **out, const struct master_options *options, const struct conf *old,
                     struct err *e) MUST_CHECK;
+int setup_finish_conf(struct conf *c, const struct master_options *options, const struct conf *old,
+                      struct err *e) MUST_CHECK;
 
 /* Lets this process and its children open as many descriptors as conf's bounds can need. */
 void setup_raise_file_limit(const struct conf *conf);

@@ -102,7 +102,11 @@ int start_open(struct master *m, struct err *e)
     if (inherited.report_fd != -1)
         m->options.daemon_fd = inherited.report_fd;
     if (rc == 0)
-        rc = setup_load_conf(&conf, &m->options, NULL, e);
+        rc = setup_read_conf(&conf, &m->options, NULL, e);
+    if (rc > 0)
+        rc = conf_look_up(conf, e);
+    if (rc == 0)
+        rc = setup_finish_conf(conf, &m->options, NULL, e);
     if (rc == 0)
         rc = identity_of_workers(conf, &m->workers, e);
     if (rc == 0)

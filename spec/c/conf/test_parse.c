@@ -313,7 +313,8 @@ static void test_reload_keeps_start_keys(void **state)
     struct err e = { 0 };
 
     (void)state;
-    assert_int_equal(conf_reload(&c, old, path, NULL, &e), 0);
+    assert_int_equal(conf_read(&c, old, path, NULL, &e), 0);
+    assert_int_equal(conf_finish(c, old, &e), 0);
     assert_string_equal(c->kept_key, "prefix");
     assert_string_equal(c->prefix, "/p");
     assert_string_equal(c->fastcgi_listen.items[0], "unix:/p/weir.sock");
