@@ -94,7 +94,7 @@ end
 function _M.new()
   local parent = os.getenv("WEIR_SPEC_TMP") or "/tmp"
   local dir = assert(stdlib.mkdtemp(parent .. "/weir-spec-XXXXXX"))
-  local self = setmetatable({ dir = dir, ports = {}, started = {}, checks = {} }, env)
+  local self = setmetatable({ dir = dir, started = {}, checks = {} }, env)
   local mode = 7 * 64 + 7 * 8 + 7
   stat.chmod(dir, 7 * 64 + 5 * 8 + 5)
   for _, name in ipairs({ "run", "log", "www", "tmp" }) do
@@ -127,17 +127,8 @@ function env:read(name)
   return proc.read_file(self:path(name)) or ""
 end
 
--- A free port below the range from which the system takes those of outgoing connections.
 function env:port()
-  while true do
-    local port = math.random(20000, 31999)
-    local fd = not self.ports[port] and net.listen(port)
-    if fd then
-      unistd.close(fd)
-      self.ports[port] = true
-      return port
-    end
-  end
+  return net.free_port()
 end
 
 -- Another address of this machine's loopback each time: a client that nobody has counted yet.

@@ -164,6 +164,22 @@ function _M.listen(port)
   return fd, socket.getsockname(fd).port
 end
 
+-- A port of loopback, below the range from which the system takes those of outgoing connections.
+-- It is ours until this process ends: we keep it bound, so that nobody else who looks for one takes
+-- it, and servers can listen there all the same, since they set SO_REUSEADDR as we do afterwards.
+function _M.free_port()
+  while true do
+    local port = math.random(20000, 31999)
+    local fd = assert(socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0))
+    keep_private(fd)
+    if socket.bind(fd, { family = socket.AF_INET, addr = "127.0.0.1", port = port }) then
+      socket.setsockopt(fd, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      return port
+    end
+    unistd.close(fd)
+  end
+end
+
 function _M.accept(fd)
   local got, err = socket.accept(fd)
   if not got then

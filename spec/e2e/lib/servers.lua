@@ -15,18 +15,6 @@ local _M = {}
 local server = {}
 server.__index = server
 
--- A port that outgoing connections do not take while the server is down.
-local function free_port()
-  while true do
-    local port = math.random(20000, 31999)
-    local fd = net.listen(port)
-    if fd then
-      unistd.close(fd)
-      return port
-    end
-  end
-end
-
 local function spawn(self)
   local program = env.srcdir .. "/spec/servers/" .. self.name .. ".py"
   local argv = { "python3", "-B", program, json.encode(self.options) }
@@ -62,14 +50,14 @@ function _M.start(name, options, e)
   for key, value in pairs(options or {}) do
     copy[key] = value
   end
-  copy.port = copy.port or e and e:port() or free_port()
-  copy.control_port = e and e:port() or free_port()
+  copy.port = copy.port or net.free_port()
+  copy.control_port = net.free_port()
   local self = setmetatable({ name = name, options = copy, env = e, port = copy.port }, server)
   self.host, self.address = "127.0.0.1", "127.0.0.1:" .. copy.port
   self.url = (copy.tls and "https://" or "http://") .. self.address
   self.control = "127.0.0.1:" .. copy.control_port
   if copy.redis then
-    copy.redis = gated(copy.redis, e and e:port() or free_port())
+    copy.redis = gated(copy.redis, net.free_port())
     self.redis_port = copy.redis.port
   end
   spawn(self)
