@@ -13,6 +13,7 @@ local C, sv, str, ffi = weir.C, weir.sv, weir.str, weir.ffi
 local concat, setmetatable = table.concat, setmetatable
 local ffi_string = ffi.string
 
+local ABORTED = C.WEIR_REQ_ABORTED
 local WAIT = weir.WAIT
 local NO_ADDRESS, TIMEOUT = -1, -5
 local SOURCE_SERVICE = 3
@@ -118,7 +119,7 @@ local function take(ctx, req, rc)
     C.weir_upstream_accept(req)
     C.weir_resp_set_source(req, SOURCE_SERVICE)
     ctx.proxied = true
-  elseif C.weir_req_number(req, C.WEIR_REQ_ABORTED) == 0 then
+  elseif C.weir_req_number(req, ABORTED) == 0 then
     failed(ctx, rc)
   end
 end
@@ -128,6 +129,11 @@ end
 -- or what is said instead of it, lies in ctx and C when this returns.
 function _M.proxy(ctx, match)
   local req = ctx.req
+
+  if C.weir_req_number(req, ABORTED) == 1 then
+    return -- the client has left while a plugin waited
+  end
+
   local rc = start(ctx, req, match)
 
   if rc == WAIT then
@@ -150,7 +156,7 @@ function _M.buffer(ctx)
       n = n + 1
       pieces[n] = str(sv[0])
     elseif rc < 0 then
-      if C.weir_req_number(req, C.WEIR_REQ_ABORTED) == 0 then
+      if C.weir_req_number(req, ABORTED) == 0 then
         failed(ctx, rc)
       end
       return

@@ -110,7 +110,7 @@
     X(TIME, request_timeout, "60s", 1, 86400000, 1, \
       "The time between two pieces of a request's parameters or body; a longer pause is answered 408.") \
     X(TIME, idle_timeout, "0", 0, 86400000, 1, \
-      "How long a kept FastCGI connection without a request stays open; 0 sets no bound.") \
+      "How long a kept FastCGI connection without a request stays open, and one whose answer the web server does not read on; 0 sets no bound.") \
     X(INT, upstream_keepalive_pool_size, "512", 0, 100000, 1, \
       "Idle upstream connections that a worker keeps for each host and port; 0 keeps none.") \
     X(TIME, upstream_keepalive_idle_timeout, "60s", 0, 86400000, 1, \

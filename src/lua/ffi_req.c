@@ -316,7 +316,8 @@ void weir_resp_set_source(weir_req *r, int source)
 
 void weir_resp_set_length(weir_req *r, double bytes)
 {
-    req_of(r)->resp_content_length = (int64_t)bytes;
+    /* what was read in reply to HEAD says nothing of the body that GET would have */
+    req_of(r)->resp_content_length = req_bodyless(req_of(r)) ? -1 : (int64_t)bytes;
 }
 
 void weir_resp_break(weir_req *r)

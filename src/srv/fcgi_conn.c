@@ -278,7 +278,7 @@ void fcgi_conn_wrote(struct fcgi_conn *c)
     loop_defer(c->server->loop, &c->flush, on_deferred_flush);
 }
 
-/* What becomes of a connection that has nothing to write. */
+/* What becomes of a connection that has been written to, as far as it goes. */
 static void settle(struct fcgi_conn *c)
 {
     struct fcgi_server *s = c->server;
@@ -286,6 +286,10 @@ static void settle(struct fcgi_conn *c)
     if (c->stream_count > 0 || c->state == FCGI_CONN_CLOSED) {
         deadline_clear(&s->idle_deadlines, &c->deadline);
         deadline_clear(&s->silent_deadlines, &c->deadline);
+        return;
+    }
+    if (c->queued_bytes) { /* whoever does not read for so long will not read the rest */
+        deadline_set(&s->idle_deadlines, &c->deadline);
         return;
     }
     /* what was accepted is served: the front has sent, or is about to send, its request */
@@ -377,8 +381,7 @@ static void flush(struct fcgi_conn *c)
         fcgi_conn_update(c);
     if (c->queued_bytes < REQ_QUEUE_LOW_BYTES && c->stream_count)
         drained(c);
-    if (c->queued_bytes == 0)
-        settle(c);
+    settle(c);
 }
 
 void fcgi_conn_update(struct fcgi_conn *c)

@@ -132,7 +132,7 @@ static void on_body(struct req *req, const char *p, size_t n)
 
     /* mod_authnz_fcgi drops a refusal's body that is not in the head's own record */
     if (st->head_flush == st->conn->flush_count && out->n == st->head_end &&
-        n <= FCGI_CONTENT_MAX - (st->head_end - st->head_at))
+        st->head_end - st->head_at + n <= FCGI_CONTENT_MAX)
         must(buf_add(out, p, n) == 0 && fcgi_close_record(out, st->head_at) == 0);
     else
         must(fcgi_put_stream(out, FCGI_STDOUT, st->id, p, n) == 0);
