@@ -47,10 +47,10 @@ local function keep_v0(base, path)
 end
 
 local function join_v1(base, rest)
-  if byte(base, -1) == SLASH and byte(rest) == SLASH then
-    return base .. sub(rest, 2)
+  if byte(base, -1) ~= SLASH then
+    return base .. rest
   end
-  return base .. rest
+  return base .. (byte(rest) == SLASH and sub(rest, 2) or without_dots(rest))
 end
 
 -- path is the request's in normal form; match is the router's.

@@ -75,6 +75,10 @@ describe("upstream path, v1", function()
     { "/", "/a", "/a", true, "/" },
     { nil, "/a", "/a/b", true, "/b" },
     { "/srv/", nil, "/a", true, "/srv/a" },
+    -- what is left must not climb out of the service's path
+    { "/srv/", "/a", "/a../secret", true, "/srv/secret" },
+    { "/srv/", "/a", "/a.", true, "/srv/" },
+    { "/srv", "/a", "/a../b", true, "/srv../b" },
   }
   for i, row in ipairs(rows) do
     it(("%d: %s + %s"):format(i, tostring(row[1]), row[3]), function()
