@@ -1,7 +1,9 @@
 -- The keeper of this process's secrets: knows for each name how its value is
 -- looked up, and when that is due again. Values lie in C (base/secret.h) and are
 -- copied out at each use; nothing here holds one. Looking up runs in coroutines
--- of its own, so that no request waits for it, and none can cut it off.
+-- of its own, so that no request waits for it, and none can cut it off. What a
+-- worker has found its siblings take (shm/keepsake.h) instead of asking, too.
+-- Times are those of the clock that never steps.
 
 local crypto = require "weir.crypto"
 local garbage = require "weir.garbage"
@@ -12,6 +14,7 @@ local wait = require "weir.wait"
 local weir = require "weir.ffi"
 
 local C, sv, str = weir.C, weir.sv, weir.str
+local found = weir.ffi.new("double[2]")
 
 local PREPARE_S = 5     -- a worker waits that long for values before it serves without them
 local NEG_TTL_S = 5     -- until a look-up that failed is tried again
@@ -25,6 +28,11 @@ local _M = {}
 
 -- in the order that they were made; by C's number; by name
 local ordered, numbered, named = {}, {}, {}
+
+
+local function now_s()
+  return C.weir_mono_us() / 1e6
+end
 
 
 -- What the log and others are told of a look-up that raised an error.
@@ -55,44 +63,69 @@ local function has_value(cell)
 end
 
 
-local begin
-
-
-local function on_due(cell, turn)
-  if cell.turn == turn and not cell.looking then
-    begin(cell)
-  end
-end
+local on_due
 
 
 -- Only the newest of a cell's turns counts: there is one due look-up at most.
 local function look_again(cell, delay_s)
   cell.turn, cell.due_at = cell.turn + 1, nil
   if delay_s and timer.at(delay_s, on_due, cell, cell.turn) then
-    cell.due_at = C.weir_now() + delay_s
+    cell.due_at = now_s() + delay_s
   end
 end
 
 
-local function succeed(cell, ttl_s)
-  cell.good_at = C.weir_now()
-  cell.ttl_s = bounded_ttl(cell.options, ttl_s)
+-- C has a value, found at that time.
+local function set(cell, good_at, ttl_s, is_changed)
+  cell.good_at, cell.ttl_s = good_at, ttl_s
+  if is_changed then
+    log.info(cell.name, ": it has another value")
+    garbage.collect_soon()
+    cell.asked_gap_s = nil
+    local told = cell.on_change or {}
+    cell.on_change = nil
+    for _, fn in ipairs(told) do
+      fn()
+    end
+  end
+end
+
+
+local function succeed(cell)
   if cell.failure then
     log.notice(cell.name, ": found")
     cell.failure = nil
   end
   -- not all of a fleet at the same moment, nor a value that is used to its last second
-  look_again(cell, cell.ttl_s
-    and math.max(SOONEST_S, cell.ttl_s * (EARLY + SPREAD * math.random())))
+  local due_at = cell.ttl_s and cell.good_at + cell.ttl_s * (EARLY + SPREAD * math.random())
+  look_again(cell, due_at and math.max(SOONEST_S, due_at - now_s()))
+end
+
+
+-- Whether there is a newer value of another worker's, which is this one's from now on.
+local function take(cell, kind)
+  local changed = C.weir_secret_take(cell.id, cell.good_at or 0, kind, found)
+  if changed >= 0 then
+    set(cell, found[0], found[1] > 0 and found[1] or nil, changed == 1)
+  end
+  return changed >= 0
+end
+
+
+-- As take, in place of a look-up. A value that was refused is not to come again.
+local function take_from_sibling(cell)
+  local is_taken = take(cell, cell.asked and C.WEIR_OTHER_OF_SIBLINGS or C.WEIR_OF_SIBLINGS)
+  if is_taken then
+    cell.fresh, cell.asked = nil, nil
+    succeed(cell)
+  end
+  return is_taken
 end
 
 
 -- A worker that comes to know nothing goes on with what another one knew.
 local function recall(cell)
-  local good_at = not has_value(cell) and C.weir_secret_recall(cell.id) or 0
-  if good_at > 0 then
-    cell.good_at, cell.ttl_s = good_at, bounded_ttl(cell.options)
-  end
+  return not has_value(cell) and take(cell, C.WEIR_OF_ANYBODY)
 end
 
 
@@ -100,7 +133,7 @@ local function fail(cell, why)
   recall(cell)
   local resurrect_s = cell.options.resurrect_ttl
   local drop = cell.good_at and cell.ttl_s and resurrect_s
-    and C.weir_now() > cell.good_at + cell.ttl_s + resurrect_s
+    and now_s() > cell.good_at + cell.ttl_s + resurrect_s
   local state = has_value(cell) and (drop and "it is not used any longer" or "the last value stays")
     or "it has no value"
 
@@ -127,22 +160,17 @@ local function settle(cell, ok, value, err, ttl_s)
   if value == "" and C.weir_secret_get(cell.id, sv) == 0 and sv[0].n > 0 then
     return fail(cell, "it is empty now")
   end
-  local changed = C.weir_secret_put(cell.id, value, #value)
+  ttl_s = bounded_ttl(cell.options, ttl_s)
+  local changed = C.weir_secret_put(cell.id, value, #value, ttl_s or 0)
   if changed < 0 then
     return fail(cell, "it is longer than 1 MiB")
   end
-  succeed(cell, ttl_s)
-  if changed == 1 then
-    log.info(cell.name, ": it has another value")
-    garbage.collect_soon()
-    cell.asked_gap_s = nil
-    local told = cell.on_change or {}
-    cell.on_change = nil
-    for _, fn in ipairs(told) do
-      fn()
-    end
-  end
+  set(cell, now_s(), ttl_s, changed == 1)
+  succeed(cell)
 end
+
+
+local begin
 
 
 local function start_watching(cell)
@@ -177,7 +205,7 @@ function begin(cell)
   cell.looking, cell.due_at = true, nil
   if cell.asked then
     local gap_s = cell.asked_gap_s
-    cell.asked, cell.asked_at = nil, C.weir_now()
+    cell.asked, cell.asked_at = nil, now_s()
     cell.asked_gap_s = gap_s and math.min(ASKED_MAX_S, gap_s * 2) or ASKED_S
   end
   if not timer.at(0, run, cell) then
@@ -187,12 +215,28 @@ function begin(cell)
 end
 
 
+-- The members of a secret change together.
+function on_due(cell, turn)
+  if cell.turn ~= turn or cell.looking then
+    return
+  end
+  for other in pairs(cell.kin or {}) do
+    if other ~= cell and not other.looking then
+      take_from_sibling(other)
+    end
+  end
+  if not take_from_sibling(cell) then
+    begin(cell)
+  end
+end
+
+
 -- The cell of a name, {vault://...} or {cloud://...}; one for each name. produce(fresh) gives
 -- value | nil, err, ttl_s; it may wait; err holds no secret. fresh: what it keeps itself may be
 -- wrong. options: ttl, neg_ttl, resurrect_ttl, min_ttl, max_ttl in seconds;
 -- watch(changed), run once, which may wait and calls changed() when the value may be another;
 -- origin, a text of all that decides what the name leads to: workers leave values to each other
--- under the same name and origin.
+-- under the same name and origin. cell.kin, to be set: those that change with it, as keys.
 function _M.keep(name, produce, options)
   local cell = named[name]
   if cell then
@@ -281,13 +325,13 @@ end
 
 -- For a worker's start: looks up all that is kept, at once, and waits for it, but not for ever.
 function _M.prepare()
-  local deadline = C.weir_now() + PREPARE_S
+  local deadline = now_s() + PREPARE_S
   _M.is_prepared = true
   for _, cell in ipairs(ordered) do
     begin(cell)
   end
   for _, cell in ipairs(ordered) do
-    while cell.looking and C.weir_now() < deadline do
+    while cell.looking and now_s() < deadline do
       timer.sleep(0.01)
     end
   end
@@ -316,7 +360,7 @@ function _M.on_ask(id)
     local why = "nothing of this configuration looks it up"
     C.weir_secret_fail(id, why, #why, 0)
   elseif not cell.looking then
-    local now = C.weir_now()
+    local now = now_s()
     local at = math.max(now, (cell.asked_at or 0) + (cell.asked_gap_s or 0))
     cell.fresh, cell.asked = true, true
     -- one that comes by then will do: who asks again and again must not put it off

@@ -3,7 +3,6 @@
  * reference to each that Lua has named, or that somebody asked for, until the
  * state is closed.
  */
-#include "base/clock.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "ev/loop.h"
@@ -65,15 +64,22 @@ void weir_secret_why(int number, weir_str *out)
     *out = ffi_str(str_from(secret_why(secret_of(number))));
 }
 
-int weir_secret_put(int number, const char *p, size_t n)
+/* 1 if it is another one than before, 0, or an error. */
+static int put(struct secret *s, struct str value)
 {
-    unsigned before = secret_version(secret_of(number));
+    unsigned before = secret_version(s);
 
-    if (secret_put(secret_of(number), str_of(p, n)) != 0)
-        return ERR_BOUND;
-    if (the_secrets.keys[number])
-        keepsake_put(the_vm->args.keepsake, the_secrets.keys[number], str_of(p, n), clock_now_ms());
-    return secret_version(secret_of(number)) != before;
+    return secret_put(s, value) == 0 ? secret_version(s) != before : ERR_BOUND;
+}
+
+int weir_secret_put(int number, const char *p, size_t n, double ttl_s)
+{
+    const struct keepsake_mark mark = { weir_mono_us() / 1e6, ttl_s, the_vm->args.generation };
+    int rc = put(secret_of(number), str_of(p, n));
+
+    if (rc >= 0 && the_secrets.keys[number])
+        keepsake_put(the_vm->args.keepsake, the_secrets.keys[number], str_of(p, n), &mark);
+    return rc;
 }
 
 void weir_secret_fail(int number, const char *why, size_t n, int drop)
@@ -83,7 +89,7 @@ void weir_secret_fail(int number, const char *why, size_t n, int drop)
         keepsake_forget(the_vm->args.keepsake, the_secrets.keys[number]);
 }
 
-/* ---- what outlives this process ---- */
+/* ---- what other workers know ---- */
 
 void weir_secret_share(int number, const char *key)
 {
@@ -94,18 +100,32 @@ void weir_secret_share(int number, const char *key)
     memcpy(the_secrets.keys[number], key, KEEPSAKE_KEY_BYTES);
 }
 
-double weir_secret_recall(int number)
+static bool is_wanted(const struct keepsake_mark *mark, int kind, struct str value, struct str now)
+{
+    if (kind != WEIR_OF_ANYBODY && mark->generation != the_vm->args.generation)
+        return false; /* it may be configured otherwise */
+    if (value.n == 0 && now.n > 0)
+        return false;
+    return kind != WEIR_OTHER_OF_SIBLINGS || !now.p || !str_eq(value, now);
+}
+
+int weir_secret_take(int number, double after_s, int kind, double found[2])
 {
     struct secret *s = secret_of(number);
-    struct buf value = { .max_bytes = SECRET_VALUE_MAX };
-    int64_t put_ms = 0;
+    struct buf value = { 0 };
+    struct keepsake_mark mark;
+    int rc = WEIR_NONE;
 
-    if (the_secrets.keys[number] && buf_reserve(&value, SECRET_VALUE_MAX))
-        put_ms = keepsake_get(the_vm->args.keepsake, the_secrets.keys[number], &value);
-    if (put_ms && secret_put(s, (struct str){ value.p, value.n }) != 0)
-        put_ms = 0;
+    if (the_secrets.keys[number] &&
+        keepsake_get(the_vm->args.keepsake, the_secrets.keys[number], &value, &mark) &&
+        mark.found_s > after_s &&
+        is_wanted(&mark, kind, (struct str){ value.p, value.n }, secret_value(s))) {
+        found[0] = mark.found_s;
+        found[1] = mark.ttl_s;
+        rc = put(s, (struct str){ value.p, value.n });
+    }
     buf_wipe(&value);
-    return (double)put_ms / 1000;
+    return rc;
 }
 
 /* ---- waiting for news ---- */

@@ -20,6 +20,7 @@ struct vm_args {
     struct stores *stores;
     struct keepsake *keepsake; /* NULL: secrets end with this process */
     unsigned worker_id;        /* 0 for commands */
+    uint64_t generation;       /* of workers with the same configuration and environment */
     struct buf *answer;        /* of a command that may wait: what it says to C; may be NULL */
 };
 

@@ -282,15 +282,17 @@ int weir_secret_get(int number, weir_str *out);
 /* Why its last look-up failed; empty if it did not. */
 void weir_secret_why(int number, weir_str *out);
 /* How a look-up went; put: 1 if the value is another than before, -3 if it is too long. */
-int weir_secret_put(int number, const char *p, size_t n);
+int weir_secret_put(int number, const char *p, size_t n, double ttl_s);
 void weir_secret_fail(int number, const char *why, size_t n, int drop);
 /*
- * Values that are put from now on outlive this worker, for those that come later and share the same
- * key, of 32 bytes. recall: puts the last of them; when it was found, in seconds, or 0: there is
- * none.
+ * Values that are put from now on are there for other workers that share the same key, of 32 bytes,
+ * and outlive this one. take: the last of them becomes the value, as by put, if it was found after
+ * that time and is one of the kind that is wanted; else WEIR_NONE. found gets when it was, and its
+ * ttl, 0 for none. Times are weir_mono_us's, in seconds.
  */
+enum { WEIR_OF_ANYBODY, WEIR_OF_SIBLINGS /* same generation */, WEIR_OTHER_OF_SIBLINGS };
 void weir_secret_share(int number, const char *key);
-double weir_secret_recall(int number);
+int weir_secret_take(int number, double after_s, int kind, double found[2]);
 /* WEIR_WAIT: until the next look-up has ended. */
 int weir_secret_wait(int number);
 /* What was to be looked up before the first request is: the worker may accept. */

@@ -13,14 +13,16 @@
 
 #define BYTES ((size_t)4 << 20)
 #define ALIGN 16
+#define LAYOUT UINT64_C(0x7765697273656302) /* "weirsec" and a version: another for each change */
 
 struct record {
     unsigned char key[KEEPSAKE_KEY_BYTES];
-    int64_t put_ms;
+    struct keepsake_mark mark;
     uint64_t n; /* bytes of the value, which follows */
 };
 
 struct area {
+    uint64_t layout; /* stands here in every version */
     uint64_t lock;
     uint64_t used; /* bytes of records */
     char records[] __attribute__((aligned(ALIGN)));
@@ -35,16 +37,27 @@ struct keepsake {
 
 /* ---- the memory ---- */
 
+static bool is_ours(int fd)
+{
+    uint64_t layout;
+
+    return lseek(fd, 0, SEEK_END) == (off_t)BYTES &&
+           pread(fd, &layout, sizeof layout, 0) == sizeof layout && layout == LAYOUT;
+}
+
 static int get_memory(int *fd, struct err *e)
 {
-    if (*fd != -1 && lseek(*fd, 0, SEEK_END) == (off_t)BYTES)
+    const uint64_t layout = LAYOUT;
+
+    if (*fd != -1 && is_ours(*fd))
         return 0;
     if (*fd != -1)
-        close(*fd); /* of another version */
+        close(*fd);
     *fd = memfd_create("weir-secrets", MFD_CLOEXEC);
-    if (*fd == -1 || ftruncate(*fd, (off_t)BYTES) == -1)
-        return err_set_errno(e, "cannot make memory for secrets");
-    return 0;
+    if (*fd != -1 && ftruncate(*fd, (off_t)BYTES) == 0 &&
+        pwrite(*fd, &layout, sizeof layout, 0) == sizeof layout)
+        return 0;
+    return err_set_errno(e, "cannot make memory for secrets");
 }
 
 struct keepsake *keepsake_open(int fd, struct err *e)
@@ -140,7 +153,8 @@ static void take_out(struct area *a, uint64_t at)
     explicit_bzero(a->records + a->used, size);
 }
 
-void keepsake_put(struct keepsake *k, const unsigned char *key, struct str value, int64_t now_ms)
+void keepsake_put(struct keepsake *k, const unsigned char *key, struct str value,
+                  const struct keepsake_mark *mark)
 {
     struct area *a = k->area;
     struct record *r;
@@ -154,7 +168,7 @@ void keepsake_put(struct keepsake *k, const unsigned char *key, struct str value
         take_out(a, 0);
     r = (struct record *)(void *)(a->records + a->used);
     memcpy(r->key, key, KEEPSAKE_KEY_BYTES);
-    r->put_ms = now_ms;
+    r->mark = *mark;
     r->n = value.n;
     memcpy(r + 1, value.p, value.n);
     a->used += size;
@@ -168,10 +182,11 @@ void keepsake_forget(struct keepsake *k, const unsigned char *key)
     give(k);
 }
 
-int64_t keepsake_get(struct keepsake *k, const unsigned char *key, struct buf *out)
+bool keepsake_get(struct keepsake *k, const unsigned char *key, struct buf *out,
+                  struct keepsake_mark *mark)
 {
     struct area *a = k->area;
-    int64_t put_ms = 0;
+    bool found = false;
     uint64_t at;
 
     take(k);
@@ -179,9 +194,9 @@ int64_t keepsake_get(struct keepsake *k, const unsigned char *key, struct buf *o
     if (at < a->used) {
         const struct record *r = record_at(a, at);
 
-        if (buf_add(out, r + 1, (size_t)r->n) == 0)
-            put_ms = r->put_ms;
+        found = buf_add(out, r + 1, (size_t)r->n) == 0;
+        *mark = r->mark;
     }
     give(k);
-    return put_ms;
+    return found;
 }

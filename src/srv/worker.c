@@ -192,6 +192,7 @@ static int open_worker(struct worker *w, struct err *e)
         .counters = args->shared->counters,
         .keepsake = args->shared->keepsake,
         .worker_id = args->number,
+        .generation = args->generation,
     };
     int rc;
 

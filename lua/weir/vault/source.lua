@@ -84,6 +84,7 @@ function source:cell(name, key, options)
     return part(answer, key)
   end
   cell = secret.keep(name, produce, options)
+  cell.kin = self.members
   self.members[cell] = key or false
   return cell
 end
