@@ -75,7 +75,7 @@ for _, name in ipairs(NAMES) do
     local function assert_exact(path, requests, limit)
       for run = 1, REPEAT do
         local got = load.run(e, n.address, { parallel = 64, requests = requests, path = path,
-                                             source = env.client() })
+                                             source = env.client(), keep = true })
         local text = ("run %d of %d\n%s"):format(run, REPEAT, got.text)
         assert.equal(0, got.failed, text)
         assert.equal(limit, got.status[200], text)
@@ -215,7 +215,8 @@ for _, name in ipairs(NAMES) do
 
       it("ask the store little about who is far over the limit", function()
         local source = env.client()
-        local opts = { parallel = 16, requests = 300, path = "/hundred", source = source }
+        local opts = { parallel = 16, requests = 300, path = "/hundred", source = source,
+                       keep = true }
         assert.equal(100, load.run(e, n.address, opts).status[200])
         opts.requests = REQUESTS
         local calls = store.server:calls_during(function()
