@@ -142,6 +142,32 @@ function _M.allow(ctx)
 end
 
 
+-- One line: who failed where, for whom, why.
+function _M.report(ctx, err)
+  local route = ctx.route
+
+  C.weir_req_get(ctx.req, ID, sv)
+  log.err("[", ctx.plugin, "] ", phases.names[ctx.phase], " phase, route ",
+          route and (route.name or route.id) or "none", ", request ", str(sv[0]), ": ", err)
+end
+
+
+-- A filter that fails does so for each piece of a body: once tells it.
+local function report_filter(ctx, phase, err)
+  local failed = ctx.failed_filters
+
+  if phase == BODY_FILTER then
+    if failed and failed[ctx.plugin] then
+      return
+    end
+    failed = failed or {}
+    failed[ctx.plugin] = true
+    ctx.failed_filters = failed
+  end
+  _M.report(ctx, err)
+end
+
+
 -- The filters from number i on (no loop: see run_from in weir.runloop). One that fails is
 -- reported and the next one runs; false says that one did.
 local function filter_from(ctx, phase, list, i, good)
@@ -154,7 +180,7 @@ local function filter_from(ctx, phase, list, i, good)
   local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
 
   if not ok and err ~= EXIT then
-    log.err("[", ctx.plugin, "] ", phases.names[phase], " phase: ", err)
+    report_filter(ctx, phase, err)
     good = false
   end
   return filter_from(ctx, phase, list, i + 1, good)

@@ -11,7 +11,6 @@ local respond = require "weir.respond"
 local trace = require "weir.trace"
 local upstream = require "weir.upstream"
 local wait = require "weir.wait"
-local log = require "weir.log"
 local weir = require "weir.ffi"
 
 local C, sv, str = weir.C, weir.sv, weir.str
@@ -19,7 +18,7 @@ local clear = require "table.clear"
 local next, xpcall = next, xpcall
 
 local METHOD, PATH = C.WEIR_REQ_METHOD, C.WEIR_REQ_PATH
-local HOST, ID = C.WEIR_REQ_HOST, C.WEIR_REQ_ID
+local HOST = C.WEIR_REQ_HOST
 local IS_AUTHORIZER, ABORTED = C.WEIR_REQ_IS_AUTHORIZER, C.WEIR_REQ_ABORTED
 local REWRITE, ACCESS, RESPONSE = phases.rewrite, phases.access, phases.response
 local LOG = phases.log
@@ -72,20 +71,10 @@ local function release_context(ctx)
 end
 
 
--- One line: who failed where, for whom, why.
-local function report(ctx, err)
-  local route = ctx.route
-
-  C.weir_req_get(ctx.req, ID, sv)
-  log.err("[", ctx.plugin, "] ", phases.names[ctx.phase], " phase, route ",
-          route and (route.name or route.id) or "none", ", request ", str(sv[0]), ": ", err)
-end
-
-
 -- Why a handler was the last one of its phase: it failed, or it answered.
 local function stop(ctx, ok, err)
   if not ok and err ~= EXIT then
-    report(ctx, err)
+    respond.report(ctx, err)
     ctx.plugin = nil
     respond.error(ctx, 500, errors.unexpected)
   end
@@ -132,7 +121,7 @@ local function run_log(ctx, list, i)
   local ok, err = xpcall(list.handlers[i], trace, list.plugins[i], list.confs[i])
 
   if not ok and err ~= EXIT then
-    report(ctx, err)
+    respond.report(ctx, err)
   end
   return run_log(ctx, list, i + 1)
 end
@@ -221,7 +210,7 @@ end
 -- or a mistake of weir's own.
 local function recover(ctx, req, err)
   ctx.plugin = "weir"
-  report(ctx, err)
+  respond.report(ctx, err)
   ctx.plugin = nil
   if C.weir_req_number(req, ABORTED) == 0 then
     respond.recover(ctx)

@@ -153,6 +153,23 @@ describe("a plugin of the site", function()
     assert.equal(200, ask().status)
   end)
 
+  it("that fails as a filter is told with route and request, and once", function()
+    for _, phase in ipairs({ "header_filter", "body_filter" }) do
+      weir.write_plugin(e, "greeter", ([[
+        local greeter = { PRIORITY = 500, VERSION = "1.0.0" }
+        function greeter:%s()
+          error("bo" .. "om")
+        end
+        return greeter]]):format(phase), FIELDS)
+      w:write_yml(yml("[ { name: greeter, config: { text: hello } } ]"))
+      assert(w:reload())
+      local wanted = phase .. " phase, route all, request %x+: .*handler.lua:3: boom"
+      w:expect_log(wanted)
+      ask()
+      assert(w:wait_log(wanted))
+    end
+  end)
+
   it("that loops for ever takes down its own worker, which comes back", function()
     w:write_conf({ plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins"), workers = 2,
                    heartbeat_timeout = "1s" })

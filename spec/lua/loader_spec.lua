@@ -191,6 +191,21 @@ describe("loader", function()
     assert.same({ top .. "/p/x/schema.lua: this file is missing" }, errors)
   end)
 
+  it("misses a handler beside a schema", function()
+    write("p/x/schema.lua", good_schema("x"))
+    local _, errors = loader.load({ top .. "/p" }, { "all" })
+    assert.same({ top .. "/p/x/handler.lua: this file is missing" }, errors)
+  end)
+
+  it("names the caller's line where a function blames its caller", function()
+    write("p/x/schema.lua", good_schema("x"))
+    write("p/x/handler.lua", "\nlocal function of_pdk()\n"
+      .. "  require('weir.phases').wrong(nil, 0)\nend\nof_pdk()\nreturn {}")
+    local _, errors = loader.load({ top .. "/p" }, { "all" })
+    assert.equal(1, #errors)
+    assert.matches("^[^:]*/p/x/handler.lua:5: function cannot be called", errors[1])
+  end)
+
   it("loads the others when one is broken", function()
     plugin("a")
     plugin("x", "return 5")

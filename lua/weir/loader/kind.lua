@@ -60,6 +60,8 @@ function kind:scan(dirs)
       elseif why then
         -- what is kept from the user of the workers must not look as if it were not there
         self:fail(file, nil, "cannot read this file: " .. why)
+      elseif exists(path .. "/schema.lua") then
+        self:fail(file, nil, "this file is missing")
       end
     end
   end
@@ -110,6 +112,7 @@ local this_file = debug.getinfo(1, "S").source
 local function locate(message)
   -- require lists each place where it looked: too much for a line of a report
   message = tostring(message):gsub(":?\n\tno field .*$", "")
+  local place
   for level = 2, 30 do
     local info = debug.getinfo(level, "Slf")
     if not info or info.func == kind.run then
@@ -117,13 +120,14 @@ local function locate(message)
     end
     if info.source:sub(1, 1) == "@" and info.source ~= this_file then
       local prefix = info.short_src .. ":" .. info.currentline .. ": "
-      if message:sub(1, #prefix) == prefix then
-        message = message:sub(#prefix + 1)
+      if message:sub(1, #prefix) == prefix then -- the level that error() was given
+        return { file = info.source:sub(2), line = info.currentline,
+                 message = message:sub(#prefix + 1) }
       end
-      return { file = info.source:sub(2), line = info.currentline, message = message }
+      place = place or { file = info.source:sub(2), line = info.currentline, message = message }
     end
   end
-  return { message = message }
+  return place or { message = message }
 end
 
 -- What the file returns; nil after a failure was noted.
