@@ -109,7 +109,7 @@ end
 
 
 -- As call, with a token: get_token(fresh) -> token | nil, err. A token that is refused is replaced
--- once, as it may have been withdrawn.
+-- once, as it may have been withdrawn, unless it is new.
 function _M.call_with_token(what, options, get_token)
   local token, err = get_token(false)
   if not token then
@@ -121,11 +121,11 @@ function _M.call_with_token(what, options, get_token)
   if status ~= 401 then
     return body, err
   end
-  token, err = get_token(true)
-  if not token then
-    return nil, err
+  local newer, why = get_token(true)
+  if not newer or newer == token then
+    return nil, why or err
   end
-  options.headers = { Authorization = "Bearer " .. token.text }
+  options.headers = { Authorization = "Bearer " .. newer.text }
   return _M.call(what, options)
 end
 

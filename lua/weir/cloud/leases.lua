@@ -7,9 +7,13 @@ local C = require("weir.ffi").C
 local timer = require "weir.timer"
 local trace = require "weir.trace"
 
+local huge, max, min = math.huge, math.max, math.min
+
 local EARLY_S = 300  -- before its end, a lease is renewed: as the clouds' own clients do
 local EARLY = 0.25   -- but not before that part of its time is left
 local RETRY_S = 30   -- until a renewal that failed is tried again while the old one is good
+local DOUBT_S = 15   -- what replaced one that was refused is not doubted for so long: else whoever is
+                     -- refused for another reason would look up without end
 local POLL_S = 0.01
 
 local _M = {}
@@ -17,44 +21,47 @@ local leases = {}
 leases.__index = leases
 
 
--- doubt_s (0): what is new because the one before was refused is not doubted for that long. Else
--- whoever is refused for another reason would look up without end.
-function _M.new(doubt_s)
-  return setmetatable({ kept = {}, doubt_s = doubt_s or 0 }, leases)
+function _M.new()
+  return setmetatable({ kept = {} }, leases)
 end
 
 
 local function forget_ended(kept, now)
   for key, lease in pairs(kept) do
-    if not lease.looking and (lease.ends_at or math.huge) <= now then
+    if not lease.looking and (lease.value == nil or lease.ends_at <= now) then
       kept[key] = nil
     end
   end
 end
 
 
-local function settle(lease, ok, value, err, ends_at)
+-- One that is doubted and cannot be replaced stays for those whom nobody refuses.
+local function settle(lease, fresh, ok, value, err, ends_at)
   local now = C.weir_now()
   if ok and value ~= nil then
-    lease.value, lease.err, lease.ends_at = value, nil, ends_at
-    lease.renew_at = ends_at and ends_at - math.min(EARLY_S, (ends_at - now) * EARLY) or math.huge
+    lease.value, lease.err, lease.ends_at = value, nil, ends_at or huge
+    lease.renew_at = ends_at and ends_at - min(EARLY_S, (ends_at - now) * EARLY) or huge
+    lease.fresh_at = fresh and now or nil
     return value
   end
   lease.err = ok and (err or "not found") or tostring(value):match("^[^\n]*")
-  if lease.value ~= nil and not lease.fresh and lease.ends_at > now then
-    lease.renew_at = now + RETRY_S
-    return lease.value
+  if lease.value == nil or lease.ends_at <= now then
+    lease.value = nil
+    return nil, lease.err
   end
-  lease.value = nil
-  return nil, lease.err
+  lease.renew_at = max(lease.renew_at, min(now + RETRY_S, lease.ends_at))
+  if fresh then
+    return nil, lease.err
+  end
+  return lease.value
 end
 
 
 local function look_up(lease, produce, fresh)
-  lease.looking, lease.fresh, lease.fresh_at = true, fresh, fresh and C.weir_now() or nil
+  lease.looking = true
   local ok, value, err, ends_at = xpcall(produce, trace)
   lease.looking = nil
-  return settle(lease, ok, value, err, ends_at)
+  return settle(lease, fresh, ok, value, err, ends_at)
 end
 
 
@@ -75,7 +82,7 @@ function leases:get(key, produce, fresh)
     until not lease.looking
     return lease.value, lease.value == nil and lease.err or nil
   end
-  if fresh and lease.fresh_at and now < lease.fresh_at + self.doubt_s then
+  if fresh and lease.fresh_at and now < lease.fresh_at + DOUBT_S then
     fresh = false
   end
   if lease.value ~= nil and not fresh and now < lease.renew_at then

@@ -8,11 +8,9 @@ local service = require "weir.cloud.aws.service"
 local sources = require "weir.cloud.aws.sources"
 local sts = require "weir.cloud.aws.sts"
 
-local DOUBT_S = 15
-
 local _M = {}
 
-local lent = leases.new(DOUBT_S)
+local lent = leases.new()
 
 
 local function base_of(inputs, fresh)

@@ -89,6 +89,7 @@ describe("the vault azure", function()
     local conf = config()
     assert.equal("x", (azure.get(conf, "s")))
     assert.equal("Bearer second", asked[4].headers.Authorization)
+    answers.advance(15)
     answers.reply(401, { error = { code = "Unauthorized" } })
     answers.reply(400, { error = "invalid_client" })
     assert.same({ nil, "Entra's token endpoint answers 400 (invalid_client)" },
