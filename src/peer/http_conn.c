@@ -6,7 +6,8 @@
 #include "base/mem.h"
 #include <errno.h>
 #include <event2/event.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h> /* its struct tcp_info is the whole one */
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -105,6 +106,13 @@ void http_conn_close(struct http_conn *c)
     loop_bury(c->loop, &c->dying, reap);
 }
 
+/* EPIPE: it was closed in order before. */
+static void note_reset(struct http_conn *c, ssize_t done)
+{
+    if (UNLIKELY(done < 0 && errno != EAGAIN && errno != EPIPE))
+        c->was_reset = true;
+}
+
 ssize_t http_conn_write(struct http_conn *c, struct iovec *iov, size_t n)
 {
     struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
@@ -114,6 +122,9 @@ ssize_t http_conn_write(struct http_conn *c, struct iovec *iov, size_t n)
         done = n == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
                       : sendmsg(c->fd, &msg, MSG_NOSIGNAL);
     while (done < 0 && errno == EINTR);
+    if (done > 0)
+        c->sent_bytes += (size_t)done;
+    note_reset(c, done);
     return done;
 }
 
@@ -124,6 +135,7 @@ ssize_t http_conn_read(struct http_conn *c, char *p, size_t n)
     do
         done = recv(c->fd, p, n, 0);
     while (done < 0 && errno == EINTR);
+    note_reset(c, done);
     return done;
 }
 
@@ -160,10 +172,23 @@ void http_conn_expired(struct deadline *d)
     c->on->on_expired(c);
 }
 
-bool http_conn_was_reset(struct http_conn *c)
+void http_conn_begin(struct http_conn *c)
 {
-    int error = 0;
-    socklen_t n = sizeof error;
+    c->requests++;
+    c->sent_before_bytes = c->sent_bytes;
+}
 
-    return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0 || error != 0;
+/*
+ * Whoever closes in order acknowledges what has come until then. A reset says nothing: a server
+ * that dies before it has read all sends one, too.
+ */
+bool http_conn_closed_before(struct http_conn *c)
+{
+    struct tcp_info info = { 0 };
+    socklen_t n = sizeof info;
+
+    if (c->was_reset || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0 ||
+        n < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof info.tcpi_bytes_acked)
+        return false;
+    return info.tcpi_bytes_acked <= c->sent_before_bytes + 1; /* the SYN counts */
 }

@@ -32,8 +32,11 @@ struct http_conn {
     struct dying dying;
     struct event read_event, write_event;
     int fd;
-    unsigned requests; /* carried so far */
+    unsigned requests;          /* carried so far */
+    uint64_t sent_bytes;        /* by all of them */
+    uint64_t sent_before_bytes; /* ... but the last */
     bool connecting, reading, writing;
+    bool was_reset; /* closed, and not in order */
 };
 
 /*
@@ -59,7 +62,13 @@ void http_conn_set_deadline(struct http_conn *c, struct deadline_queue *q);
 /* For timeouts_new. */
 void http_conn_expired(struct deadline *d);
 
-/* True if the other side's kernel has said that it threw away what was sent. */
-bool http_conn_was_reset(struct http_conn *c);
+/* The next request goes out on it. */
+void http_conn_begin(struct http_conn *c);
+
+/*
+ * The other side has closed: true if nothing of the last request had come to it before. False for
+ * those that are not TCP.
+ */
+bool http_conn_closed_before(struct http_conn *c);
 
 #endif

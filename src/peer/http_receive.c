@@ -11,8 +11,8 @@
 /*
  * A connection that had idled may have been closed by the other side just
  * before it was used: that is nobody's fault and does not count as a try. A
- * request that must not be made twice is sent again only if its bytes were
- * surely thrown away.
+ * request that must not be made twice is sent again only if nothing of it has
+ * surely been read.
  */
 static bool may_send_again(struct http_exchange *x)
 {
@@ -22,7 +22,7 @@ static bool may_send_again(struct http_exchange *x)
         return false;
     if (!x->pooled)
         return harmless && x->turn.nth < x->max_tries;
-    return harmless || x->broken || x->up.abandoned || http_conn_was_reset(x->conn);
+    return harmless || http_conn_closed_before(x->conn);
 }
 
 static void closed_before_head(struct http_exchange *x)

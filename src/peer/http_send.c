@@ -23,7 +23,7 @@ void http_send_request(struct http_exchange *x)
     x->eof = x->broken = x->bulk = false;
     x->response = (struct http1_head){ .to_head = x->request.to_head,
                                        .max_bytes = x->client->config.max_head_bytes };
-    x->conn->requests++;
+    http_conn_begin(x->conn);
     upload_rewind(x);
     flush(x);
     if (x->phase == HTTP_HEAD && x->up.used)

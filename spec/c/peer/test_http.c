@@ -309,6 +309,12 @@ static void answer_then_stale(struct scripted *s)
     if (s->number == 1) { /* reads the second request, too */
         s->got_n = 0;
         scripted_head(s, fd);
+    } else if (s->number == 4) { /* reads the beginning of the second request, and dies */
+        char some[16];
+
+        scripted_read(fd, some, sizeof some);
+        scripted_reset(fd);
+        fd = -1;
     } else if (s->number == 2) {
         scripted_reset(fd);
         fd = -1;
@@ -371,14 +377,13 @@ static void test_stale_post(void **state)
     scripted_free(s);
 }
 
-/* The upstream has read the request: perhaps it has acted on it. */
-static void test_read_post_is_not_retried(void **state)
+/* The upstream has read the request, or some of it: perhaps it has acted on it. */
+static void post_is_not_retried(size_t how)
 {
-    struct scripted *s = make_stale(1);
+    struct scripted *s = make_stale(how);
     struct call *c = call_new("POST", "127.0.0.1", s->port);
     int fd;
 
-    (void)state;
     c->r.retries = 5;
     call_with_body(c, "data", 4);
     assert_failure(call_run(c), ERR_CLOSED, "closed the connection without an answer");
@@ -395,6 +400,13 @@ static void test_read_post_is_not_retried(void **state)
         0);
     close(fd);
     end(s);
+}
+
+static void test_read_post_is_not_retried(void **state)
+{
+    (void)state;
+    post_is_not_retried(1);
+    post_is_not_retried(4);
 }
 
 static void test_idle_is_dropped(void **state)
