@@ -91,6 +91,22 @@ describe("body", function()
       '--XX\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n--XX--', MULTIPART))
   end)
 
+  it("has all values of a multipart form's name", function()
+    local args = { a = { "1", "2", "3" }, b = "4" }
+    local text, content_type = body.encode(args, "multipart/form-data")
+    assert.same(args, (body.decode(text, content_type)))
+  end)
+
+  it("refuses values that a multipart form has no place for", function()
+    for _, args in ipairs({ { a = { {} } }, { a = { { "x" } } }, { a = print } }) do
+      local text, err = body.encode(args, "multipart/form-data")
+      assert.is_nil(text)
+      assert.matches('^invalid value "a": got %a+, expected string, number or boolean$', err)
+    end
+    assert.equal('invalid key "1": got number, expected string',
+                 (select(2, body.encode({ "x" }, "multipart/form-data"))))
+  end)
+
   it("refuses a broken multipart form", function()
     for _, text in ipairs({ "--XX\r\n", "--XX", "--XX\r\nContent-Disposition: x\r\n\r\nno end",
                             ("--XX\r\n\r\nx\r\n"):rep(2000) }) do

@@ -282,6 +282,10 @@ int weir_req_body(weir_req *r, weir_str *out)
 
     if (req->aborted)
         return ERR_CLOSED;
+    if (req->has_own_body) {
+        *out = ffi_str(req->own_body);
+        return 0;
+    }
     if (req->body_complete && req->body.n == req->body_bytes) {
         *out = ffi_str(str_of(req->body.p, req->body.n));
         return 0;

@@ -89,11 +89,11 @@ int weir_header_set_number(weir_req *req, int list, const char *name, size_t nam
 void weir_header_clear(weir_req *req, int list, const char *name, size_t n);
 
 /*
- * The whole request body. 0: out holds it; WEIR_WAIT: it is still arriving;
- * -3: it is larger than client_body_buffer_size; -6: the client went away.
+ * The whole request body, or what a plugin put in its place. 0: out holds it; WEIR_WAIT: it is
+ * still arriving; -3: it is larger than client_body_buffer_size; -6: the client went away.
  */
 int weir_req_body(weir_req *req, weir_str *out);
-/* Another body for the upstream; copied. */
+/* Another body, for the upstream and for who asks from now on; copied. */
 void weir_req_set_body(weir_req *req, const char *p, size_t n);
 
 /* ---- the response ---- */

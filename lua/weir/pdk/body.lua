@@ -8,6 +8,7 @@ local concat = table.concat
 local find = string.find
 local format = string.format
 local gsub = string.gsub
+local ipairs = ipairs
 local lower = string.lower
 local match = string.match
 local pairs = pairs
@@ -31,6 +32,7 @@ local function media_type(content_type)
   local essence = match(content_type, "^%s*([^;%s]+)")
   return essence and lower(essence)
 end
+_M.media_type = media_type
 
 
 local function boundary_of(content_type)
@@ -58,13 +60,13 @@ local function read_part(part, out)
     return
   end
   local name = part_name(sub(part, 1, head_end - 1))
-  if name and out[name] == nil then
-    out[name] = sub(part, value_start + 1)
+  if name then
+    query.store(out, name, sub(part, value_start + 1))
   end
 end
 
 
--- Name -> value of the first part of that name.
+-- Name -> value; of several parts of one name an array of their values.
 local function parse_multipart(text, boundary)
   local mark = "--" .. boundary
   local out = {}
@@ -86,11 +88,38 @@ local function parse_multipart(text, boundary)
 end
 
 
+local SCALARS = { string = true, number = true, boolean = true }
+
+
+-- The parts as { name, text }, sorted by name; nil and the reason for values that have no text.
+local function parts_of(args)
+  local names, parts = {}, {}
+  for name in pairs(args) do
+    if type(name) ~= "string" then
+      return nil, format("invalid key %q: got %s, expected string", tostring(name), type(name))
+    end
+    names[#names + 1] = name
+  end
+  sort(names)
+  for _, name in ipairs(names) do
+    local value = args[name]
+    for _, item in ipairs(type(value) == "table" and value or { value }) do
+      if not SCALARS[type(item)] then
+        return nil, format("invalid value %q: got %s, expected string, number or boolean", name,
+                           type(item))
+      end
+      parts[#parts + 1] = { name, tostring(item) }
+    end
+  end
+  return parts
+end
+
+
 -- A boundary that none of the values holds.
-local function free_boundary(args)
+local function free_boundary(parts)
   local boundary = "weir-boundary"
-  for _, value in pairs(args) do
-    while find(tostring(value), boundary, 1, true) do
+  for _, part in ipairs(parts) do
+    while find(part[2], boundary, 1, true) do
       boundary = boundary .. "-x"
     end
   end
@@ -98,17 +127,12 @@ local function free_boundary(args)
 end
 
 
-local function encode_multipart(args, boundary)
-  local names, out = {}, {}
-  for name in pairs(args) do
-    names[#names + 1] = tostring(name)
-  end
-  sort(names)
-  for i = 1, #names do
-    local name = names[i]
-    local quoted = gsub(gsub(name, '"', "%%22"), "[\r\n]", " ")
-    out[#out + 1] = format('--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n',
-                           boundary, quoted, tostring(args[name]))
+local function encode_multipart(parts, boundary)
+  local out = {}
+  for i, part in ipairs(parts) do
+    local quoted = gsub(gsub(part[1], '"', "%%22"), "[\r\n]", " ")
+    out[i] = format('--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n',
+                    boundary, quoted, part[2])
   end
   out[#out + 1] = "--" .. boundary .. "--\r\n"
   return concat(out)
@@ -153,12 +177,16 @@ function _M.encode(args, content_type)
     local text, err = json.encode(args)
     return text, text and content_type or err
   elseif mime == MULTIPART then
+    local parts, err = parts_of(args)
+    if not parts then
+      return nil, err
+    end
     local boundary = boundary_of(content_type)
     if not boundary then
-      boundary = free_boundary(args)
+      boundary = free_boundary(parts)
       content_type = MULTIPART .. "; boundary=" .. boundary
     end
-    return encode_multipart(args, boundary), content_type
+    return encode_multipart(parts, boundary), content_type
   end
   return nil, "unsupported content type '" .. content_type .. "'"
 end

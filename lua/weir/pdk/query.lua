@@ -46,6 +46,7 @@ _M.unescape = unescape
 _M.escape = escape
 
 
+-- Adds a value; of several of one name there is an array.
 local function store(args, name, value)
   local old = args[name]
   if old == nil then
@@ -56,6 +57,7 @@ local function store(args, name, value)
     args[name] = { old, value }
   end
 end
+_M.store = store
 
 
 -- "a=1&b&a=2" -> { a = { "1", "2" }, b = true }. Arguments behind the max-th are

@@ -400,14 +400,16 @@ local function read_body(ctx)
   if rc == 0 then
     return ffi_string(sv[0].p, sv[0].n)
   elseif rc == TOO_LARGE then
-    return nil, "request body is larger than client_body_buffer_size"
+    return nil, "request body did not fit into client body buffer, " ..
+                "consider raising 'client_body_buffer_size'"
   end
   return nil, weir.strerror(rc)
 end
 
 
 --- The whole body of the request. Waits until it has arrived. Bodies beyond
--- `client_body_buffer_size` cannot be read by plugins; they still reach the upstream.
+-- `client_body_buffer_size` cannot be read by plugins; they still reach the upstream. What a
+-- plugin has put in its place is what is read from then on.
 -- @function kong.request.get_raw_body
 -- @phases rewrite, access, response
 -- @treturn string|nil the body; empty if there is none
@@ -450,7 +452,7 @@ function _M.get_body(mimetype, max_args)
   end
   local text, err = read_body(ctx)
   if not text then
-    return nil, err
+    return nil, err, body_codec.media_type(content_type)
   end
   return body_codec.decode(text, content_type, max)
 end
@@ -487,10 +489,10 @@ function _M.get_uri_captures()
   local captures = ctx.match and ctx.match.captures
   if captures then
     for key, value in pairs(captures) do
-      if type(key) == "number" then
-        unnamed[key] = value
-      else
+      if type(key) ~= "number" then
         named[key] = value
+      elseif key > 0 then -- 0 is all that the expression took
+        unnamed[key] = value
       end
     end
   end
