@@ -161,14 +161,16 @@ function _M.admit(store, identity, windows, cost)
 end
 
 
--- Counts amount units (which may be negative) whatever the limits are. Never waits; what a
--- store that does not answer misses is lost, unless it has a sync_rate.
-function _M.charge(store, identity, windows, amount)
+-- Counts amount units (which may be negative) whatever the limits are, in all windows or, with
+-- first, in those from that number (from 0) on. Never waits; what a store that does not answer
+-- misses is lost, unless it has a sync_rate.
+function _M.charge(store, identity, windows, amount, first)
+  first = first or 0
+  local n, what = windows.n - first, windows.what + first
   if store ~= LOCAL then
-    C.weir_store_charge(store, identity, #identity, windows.n, windows.what, windows.sliding,
-                        amount)
+    C.weir_store_charge(store, identity, #identity, n, what, windows.sliding, amount)
   else
-    C.weir_counter_charge(identity, #identity, windows.n, windows.what, windows.sliding, amount)
+    C.weir_counter_charge(identity, #identity, n, what, windows.sliding, amount)
   end
 end
 

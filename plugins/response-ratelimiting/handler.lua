@@ -316,19 +316,40 @@ local function admit(own, state, limit, cost)
 end
 
 
-local function charge(own, state, limit, amount)
-  counter.charge(own.store, state.identity .. limit.suffix, limit.windows, amount)
+-- first: the number of the first window that is meant, nil: of all.
+local function charge(own, state, limit, amount, first)
+  counter.charge(own.store, state.identity .. limit.suffix, limit.windows, amount, first)
 end
 
 
--- Gives back what was counted of the limits before number i.
+-- Gives back what was counted of the limits before number i, in the windows that still last:
+-- in the next ones it would be others' units. Smaller windows end first.
 local function give_back(own, state, found, i)
+  local now_s = C.weir_now()
   for k = 1, i - 1 do
     local limit = own.limits[k]
     local cost = found[limit.name]
     if cost and cost > 0 then
-      charge(own, state, limit, -cost)
+      local first = 0
+      while first < limit.n and state.ends_s[limit.at + first] <= now_s do
+        first = first + 1
+      end
+      if first < limit.n then
+        charge(own, state, limit, -cost, first)
+      end
     end
+  end
+end
+
+
+-- When the windows end, or a little before, where something may have to be given back.
+local function keep_ends(own, state, limit, asked_s, reset_ms)
+  if not own.limits[2] then
+    return
+  end
+  state.ends_s = state.ends_s or {}
+  for i = 0, limit.n - 1 do
+    state.ends_s[limit.at + i] = asked_s + tonumber(reset_ms[i]) / 1000
   end
 end
 
@@ -342,9 +363,11 @@ local function admit_from(own, state, found, i)
   end
   local cost = found[limit.name]
   if cost and cost > 0 then
+    local asked_s = C.weir_now()
     local granted, used, reset_ms = admit(own, state, limit, cost)
     if granted ~= nil then
       keep(state, limit, used, reset_ms)
+      keep_ends(own, state, limit, asked_s, reset_ms)
     end
     if not granted then
       give_back(own, state, found, i)

@@ -386,6 +386,17 @@ static void answered(struct channel *c, struct store_group *g)
     answer_all(g);
 }
 
+/* What was counted in a window that is over is not given back in the next one. */
+static void forget_ended(struct store_ask *ask)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < ask->n; i++)
+        if (ask->now_ms < ask->w[i].end_ms)
+            ask->w[n++] = ask->w[i];
+    ask->n = n;
+}
+
 /* The windows have ended meanwhile, or our clock is not the store's: once more, by its clock. */
 static bool ask_again(struct channel *c, struct store_group *g)
 {
@@ -403,6 +414,11 @@ static void on_answered(struct store_ask *ask, int code, const char *reason)
 
     LIST_REMOVE(g, sent);
     c->in_flight--;
+    if (code == STORE_STALE && ask->verb == STORE_CHARGE && ask->cost < 0) {
+        forget_ended(ask);
+        if (ask->n == 0)
+            code = 0;
+    }
     if (code == STORE_STALE && ask_again(c, g))
         return;
     if (code == STORE_STALE) {
@@ -511,7 +527,8 @@ int channel_peek(struct channel *c, struct store_waiter *w, const struct store_q
 
 void channel_charge(struct channel *c, const struct store_question *q, int64_t amount)
 {
-    struct name name = name_of(c, STORE_CHARGE, q, 0);
+    /* what is counted and what is given back do not merge: no count falls below 0 between them */
+    struct name name = name_of(c, STORE_CHARGE, q, amount < 0);
 
     COUNT(c, asked, 1);
     if (amount < 0)

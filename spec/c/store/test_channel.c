@@ -303,6 +303,50 @@ static void setting_this_machines_clock_changes_nothing(void **state)
     }
 }
 
+static double used_in_table(const struct counter_window *w)
+{
+    struct counter_use use;
+
+    counter_peek(the_memory->table, STR("one"), w, 1, false, clock_now_ms() + the_memory->ahead_ms,
+                 &use);
+    return use.used;
+}
+
+static void gives_nothing_back_in_the_next_window(void **state)
+{
+    int64_t now_ms = clock_now_ms();
+    struct store_question q = ask_about("one", 2);
+    struct store_waiter w = { 0 };
+
+    (void)state;
+    the_memory->ahead_ms = store_span(PERIOD_DAY, now_ms).start_ms + 13 * 3600000 - 60000 - now_ms;
+    assert_int_equal(STORE_WAIT, channel_admit(the_channel, &w, &q, 2));
+    turn();
+    the_memory->ahead_ms += 120000;
+    counter_charge(the_memory->table, q.identity, q.windows, 2, false, 3,
+                   clock_now_ms() + the_memory->ahead_ms);
+    channel_charge(the_channel, &q, -2);
+    turn();
+    assert_true(used_in_table(&the_windows[0]) == 3);
+    assert_true(used_in_table(&the_windows[1]) == 3);
+    channel_charge(the_channel, &(struct store_question){ q.identity, q.windows, 1, false }, -1);
+    the_memory->ahead_ms += 3600000;
+    turn();
+    assert_int_equal(0, the_figures.failed);
+    assert_true(used_in_table(&the_windows[0]) == 0);
+}
+
+static void gives_back_no_more_than_was_counted(void **state)
+{
+    struct store_question q = ask_about("one", 1);
+
+    (void)state;
+    channel_charge(the_channel, &q, -5);
+    channel_charge(the_channel, &q, 3);
+    turn();
+    assert_true(used_in_table(&the_windows[0]) == 3);
+}
+
 static void gives_up_a_store_that_fails_and_comes_back(void **state)
 {
     struct store_waiter w[2] = { 0 }, late = { 0 };
@@ -388,6 +432,8 @@ int main(void)
             a_clock_of_the_store_that_is_set_back_refuses_nobody_for_longer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(setting_this_machines_clock_changes_nothing, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(gives_nothing_back_in_the_next_window, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(gives_back_no_more_than_was_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gives_up_a_store_that_fails_and_comes_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(sends_one_batch_at_a_time_where_that_is_better, set_up,

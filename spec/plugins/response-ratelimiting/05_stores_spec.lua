@@ -9,6 +9,7 @@ local net = require "lib.net"
 local nodes = require "lib.nodes"
 local redis = require "lib.redis"
 local stores = require "lib.stores"
+local time = require "posix.time"
 
 local NAME = "response-ratelimiting"
 local CLIENTS, EACH = 64, modes.is_slow() and 2 or 8
@@ -171,6 +172,67 @@ for _, store_name in ipairs({ "redis", "redis Cluster", "postgres", "sqlite" }) 
     end)
   end)
 end
+
+describe("response-ratelimiting whose questions take a while", function()
+  local e, server, both
+
+  setup(function()
+    e = env.new()
+    local store = stores.start(e, "postgres")
+    server = store.server
+    both = nodes.new(e, { n = 2, front = false, conf = store.conf, yml = stores.yml(
+      costs.nginx(e).url, {
+        { "/border", NAME, "limits: { A: { second: 2, hour: 100 }, B: { hour: 1 } }, "
+                           .. stores.fields(store) },
+      }) })
+    stores.migrate(store, both[1])
+    both:start()
+  end)
+
+  teardown(function()
+    both:stop()
+    e:destroy()
+  end)
+
+  local function sleep_to(second)
+    local now = time.clock_gettime(time.CLOCK_REALTIME)
+    net.sleep(math.max(0, second - now.tv_sec - now.tv_nsec / 1e9))
+  end
+
+  -- Who holds the row of B lets a request wait whose A is counted already.
+  local function ask_across_border(client, second)
+    assert.equal(200, ask(both[1], costs.target("/border", "B=1"), client).status)
+    sleep_to(second)
+    e:fork(function()
+      server:try("BEGIN; SELECT 1 FROM weir_counters WHERE convert_from(identity, 'UTF8') LIKE '%"
+                 .. client .. ":B' FOR UPDATE; SELECT pg_sleep(1.4)")
+    end)
+    sleep_to(second + 0.6)
+    local c = assert(fcgi.connect(both[1].unix))
+    assert(c:send(fcgi.request(request(costs.target("/border", "A=2,B=1"), client))))
+    sleep_to(second + 1.1)
+    local others = ask(both[2], costs.target("/border", "A=2"), client).status
+    local refused = assert(c:answer(1, 10)).status
+    local next_one = ask(both[2], costs.target("/border", "A=1"), client)
+    c:close()
+    return { others, refused, next_one.status }, left(next_one, "a", "hour")
+  end
+
+  it("gives back nothing of the second behind that it was counted in", function()
+    stores.stay_in_hour(60)
+    local statuses, hour
+    for _ = 1, 8 do
+      local second = os.time() + 2
+      statuses, hour = ask_across_border(env.client(), second)
+      if os.time() == second + 1 then -- else it was too slow to tell the seconds apart
+        assert.same({ 200, 429, 429 }, statuses)
+        assert.equal(98, hour)
+        break
+      end
+    end
+    e:check()
+  end)
+end)
 
 describe("response-ratelimiting when its Redis", function()
   local e, server, w, both
