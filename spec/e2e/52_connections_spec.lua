@@ -6,6 +6,7 @@ local fcgi = require "lib.fcgi"
 local limits = require "lib.limits"
 local modes = require "lib.modes"
 local net = require "lib.net"
+local proc = require "lib.proc"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 local resource = require "posix.sys.resource"
@@ -97,5 +98,37 @@ describe("one worker", function()
       local each = grown * 1024 / MANY
       assert.is_true(each <= 24 * 1024 + 2 * 1024 * 1024 / MANY, ("%d bytes each"):format(each))
     end
+  end)
+
+  -- Hundredths of a second that the worker has run.
+  local function cpu_ticks(pid)
+    local user, system = assert(proc.read_file("/proc/" .. pid .. "/stat"))
+      :match("%) %a" .. (" %S+"):rep(10) .. " (%d+) (%d+)")
+    return user + system
+  end
+
+  it("rests while it has no descriptor for those that wait, and serves them then", function()
+    local worker = proc.children(w.master)[1]
+    local limit = ("--nofile=%d:"):format(w:open_files() + 20) -- the soft one
+    local as_worker = env.is_root and "setpriv --reuid www-data --regid www-data --clear-groups"
+                      or "env"
+    local told, code = proc.run({ "sh", "-c",
+      ("exec %s prlimit --pid %d %s"):format(as_worker, worker, limit) })
+    assert.equal(0, code, told)
+    local held = {}
+    for i = 1, 60 do
+      held[i] = assert(fcgi.connect(w.unix))
+    end
+    net.sleep(0.3)
+    local before = cpu_ticks(worker)
+    net.sleep(1)
+    local used = cpu_ticks(worker) - before
+    for i = 1, 59 do
+      held[i]:close()
+    end
+    serve(held[60], 1)
+    held[60]:close()
+    assert.is_true(used < 30, used .. " of 100 ticks")
+    w:expect_log("cannot take a connection", "any")
   end)
 end)

@@ -97,8 +97,13 @@ static void take(struct fcgi_server *s, int fd, bool is_tcp)
     fcgi_conn_new(s, fd);
 }
 
-/* False when none waits, or none can be had. */
-static bool accept_one(struct fcgi_server *s, int listen_fd)
+enum accepted {
+    ACCEPT_ONE,
+    ACCEPT_NONE,   /* waits */
+    ACCEPT_CANNOT, /* be had */
+};
+
+static enum accepted accept_one(struct fcgi_server *s, int listen_fd)
 {
     struct sockaddr_storage peer;
     socklen_t n = sizeof peer;
@@ -106,27 +111,31 @@ static bool accept_one(struct fcgi_server *s, int listen_fd)
 
     if (fd != -1) {
         take(s, fd, peer.ss_family != AF_UNIX);
-        return true;
+        return ACCEPT_ONE;
     }
     if (errno == EINTR || errno == ECONNABORTED)
-        return true;
-    if (errno != EAGAIN && errno != EWOULDBLOCK)
-        complain("cannot take a connection", errno);
-    return false;
+        return ACCEPT_ONE;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return ACCEPT_NONE;
+    complain("cannot take a connection", errno);
+    return ACCEPT_CANNOT;
 }
 
-void fcgi_server_accept(struct fcgi_server *s, int listen_fd)
+bool fcgi_server_accept(struct fcgi_server *s, int listen_fd)
 {
-    for (int i = 0; i < ACCEPT_MAX; i++)
-        if (!accept_one(s, listen_fd))
-            return;
+    enum accepted got = ACCEPT_ONE;
+
+    for (int i = 0; i < ACCEPT_MAX && got == ACCEPT_ONE; i++)
+        got = accept_one(s, listen_fd);
+    return got != ACCEPT_CANNOT;
 }
 
 void fcgi_server_accept_rest(struct fcgi_server *s, int listen_fd)
 {
     /* others may go on to connect, if others go on to accept: there is an end nevertheless */
     for (int64_t i = 0; i < s->conf->fastcgi_backlog; i++)
-        if (s->conn_count >= (size_t)s->conf->max_connections || !accept_one(s, listen_fd))
+        if (s->conn_count >= (size_t)s->conf->max_connections ||
+            accept_one(s, listen_fd) != ACCEPT_ONE)
             return;
 }
 

@@ -43,8 +43,11 @@ void fcgi_server_init(struct fcgi_server *s, struct loop *loop, struct vm *vm,
                       struct stats_worker *stats);
 void fcgi_server_fini(struct fcgi_server *s);
 
-/* Accepts what waits at the listening socket, a few at a time, and serves what has come with it. */
-void fcgi_server_accept(struct fcgi_server *s, int listen_fd);
+/*
+ * Accepts what waits at the listening socket, a few at a time, and serves what has come with it.
+ * False if nothing can be accepted now, for want of descriptors as a rule.
+ */
+bool fcgi_server_accept(struct fcgi_server *s, int listen_fd);
 
 /*
  * Accepts all that waits, before a drain: what the last process to close a listening socket

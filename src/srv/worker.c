@@ -25,6 +25,8 @@
 
 /* Loading everything must not take longer; the master gives up sooner. */
 #define START_MAX_MS 60000
+/* After a connection could not be accepted: the socket stays ready, and would be tried for ever. */
+#define ACCEPT_PAUSE_MS 100
 
 struct worker {
     const struct worker_args *args;
@@ -33,16 +35,33 @@ struct worker {
     struct vm *vm;
     struct fcgi_server server;
     struct event **accepts; /* one for each listener */
-    struct event *quit, *term, *reopen, *beat, *drain;
+    struct event *quit, *term, *reopen, *beat, *drain, *pause;
     struct stats_worker *stats;
 };
 
+static void set_accepting(struct worker *w, bool accepting)
+{
+    for (size_t i = 0; i < w->args->listen_count; i++)
+        must((accepting ? event_add(w->accepts[i], NULL) : event_del(w->accepts[i])) == 0);
+}
+
 static void on_acceptable(int fd, short what, void *arg)
 {
+    static const struct timeval tv = { .tv_usec = ACCEPT_PAUSE_MS * 1000 };
     struct worker *w = arg;
 
     (void)what;
-    fcgi_server_accept(&w->server, fd);
+    if (fcgi_server_accept(&w->server, fd))
+        return;
+    set_accepting(w, false);
+    event_add(w->pause, &tv);
+}
+
+static void on_pause_over(int fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    set_accepting(arg, true);
 }
 
 static void beat(struct worker *w)
@@ -65,8 +84,9 @@ static void on_beat(int fd, short what, void *arg)
  */
 static void stop_accepting(struct worker *w)
 {
+    event_del(w->pause);
+    set_accepting(w, false);
     for (size_t i = 0; i < w->args->listen_count; i++) {
-        event_del(w->accepts[i]);
         fcgi_server_accept_rest(&w->server, w->args->listen_fds[i]);
         close(w->args->listen_fds[i]);
     }
@@ -151,19 +171,21 @@ static void add_events(struct worker *w)
     w->term = on_signal(w, SIGTERM, on_term);
     w->reopen = on_signal(w, SIGUSR1, on_reopen);
     w->drain = evtimer_new(base, on_drain_timeout, w);
+    w->pause = evtimer_new(base, on_pause_over, w);
     w->beat = event_new(base, -1, EV_PERSIST, on_beat, w);
-    must(w->drain && w->beat && event_add(w->beat, &tv) == 0);
+    must(w->drain && w->pause && w->beat && event_add(w->beat, &tv) == 0);
     w->accepts = xcalloc(args->listen_count, sizeof(struct event *));
     for (size_t i = 0; i < args->listen_count; i++) {
         w->accepts[i] =
             event_new(base, args->listen_fds[i], EV_READ | EV_PERSIST, on_acceptable, w);
-        must(w->accepts[i] && event_add(w->accepts[i], NULL) == 0);
+        must(w->accepts[i]);
     }
+    set_accepting(w, true);
 }
 
 static void free_events(struct worker *w)
 {
-    struct event *const singles[] = { w->quit, w->term, w->reopen, w->drain, w->beat };
+    struct event *const singles[] = { w->quit, w->term, w->reopen, w->drain, w->beat, w->pause };
 
     for (size_t i = 0; i < ARRAY_LEN(singles); i++)
         event_free(singles[i]);
