@@ -263,6 +263,26 @@ describe("weir.cloud.aws", function()
       end
     end)
 
+    it("are a role's by other keys when AWS does not know those any longer", function()
+      environment({ AWS_CONTAINER_CREDENTIALS_FULL_URI = "http://127.0.0.1:99/x" })
+      answers = { { "//127", 200, agent_answer("ONE", "2015-08-30T18:36:00Z") },
+                  { "//sts", 200, sts_answer("ROLE") } }
+      local inputs = { region = "keep-4", assume_role_arn = "arn:aws:iam::1:role/r" }
+      assert.equal("ROLE", credentials.get(inputs).access_key_id)
+      answers = { { "//127", 200, agent_answer("TWO", "2015-08-30T18:36:00Z") },
+                  { "//sts", 403, "<Error><Code>InvalidClientTokenId</Code></Error>" } }
+      now = now + 3601
+      assert.equal("cannot assume arn:aws:iam::1:role/r: InvalidClientTokenId (AWS does not know "
+        .. "the access key (or its session token))", select(2, credentials.get(inputs)))
+      local signers = {}
+      for _, request in ipairs(asked) do
+        signers[#signers + 1] = (request.headers.authorization or ""):match("Credential=(%w+)/")
+      end
+      assert.same({ "ONE", "ONE", "TWO" }, signers)
+      credentials.get(inputs) -- those are new, so they are not what is wrong
+      assert.equal(6, #asked)
+    end)
+
     it("are used to their end while their source fails", function()
       environment({ AWS_CONTAINER_CREDENTIALS_FULL_URI = "http://127.0.0.1:99/x" })
       answers = { { "", 200, agent_answer("ONE") } }
@@ -286,11 +306,13 @@ describe("weir.cloud.aws", function()
         ["cn-north-1"] = "sts.cn-north-1.amazonaws.com.cn",
         ["us-iso-east-1"] = "sts.us-iso-east-1.c2s.ic.gov",
         ["us-isob-east-1"] = "sts.us-isob-east-1.sc2s.sgov.gov",
+        ["eu-isoe-west-1"] = "sts.eu-isoe-west-1.cloud.adc-e.uk",
+        ["us-isof-south-1"] = "sts.us-isof-south-1.csp.hci.ic.gov",
         ["eusc-de-east-1"] = "sts.eusc-de-east-1.amazonaws.eu",
       }) do
         assert.equal("https://" .. host, service.endpoint("sts", region, nil, "STS"))
       end
-      environment({ AWS_ENDPOINT_URL = "http://127.0.0.1:1/" })
+      environment({ AWS_ENDPOINT_URL = "http://127.0.0.1:1/", AWS_ENDPOINT_URL_STS = "" })
       assert.equal("http://127.0.0.1:1", service.endpoint("sts", "us-east-1", nil, "STS"))
       assert.equal("https://a.example/b",
         service.endpoint("sts", "us-east-1", "https://a.example/b/", "STS"))
@@ -300,7 +322,7 @@ describe("weir.cloud.aws", function()
 
     it("finds the region", function()
       assert.matches("^no region is said", select(2, service.region()))
-      environment({ AWS_DEFAULT_REGION = "a-b-1" })
+      environment({ AWS_DEFAULT_REGION = "a-b-1", AWS_REGION = "" })
       assert.equal("a-b-1", service.region())
       environment({ AWS_DEFAULT_REGION = "a-b-1", AWS_REGION = "c-d-1" })
       assert.equal("c-d-1", service.region())

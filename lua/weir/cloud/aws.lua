@@ -2,20 +2,17 @@
 -- IAM, which are URLs that are signed and never asked for.
 
 local C = require("weir.ffi").C
+local api = require "weir.cloud.api"
 local credentials = require "weir.cloud.aws.credentials"
 local service = require "weir.cloud.aws.service"
 local sigv4 = require "weir.cloud.aws.sigv4"
+
+local text = api.text
 
 local TOKEN_S = 900  -- the longest that ElastiCache takes
 local PART = 0.8     -- of its time that a token is used: the keeper looks again before that ends
 
 local _M = {}
-
-
--- A configured text, or nil.
-local function text(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
 
 
 local function inputs_of(cloud)

@@ -12,8 +12,8 @@ local huge, max, min = math.huge, math.max, math.min
 local EARLY_S = 300  -- before its end, a lease is renewed: as the clouds' own clients do
 local EARLY = 0.25   -- but not before that part of its time is left
 local RETRY_S = 30   -- until a renewal that failed is tried again while the old one is good
-local DOUBT_S = 15   -- what replaced one that was refused is not doubted for so long: else whoever is
-                     -- refused for another reason would look up without end
+local DOUBT_S = 15   -- what replaced one that was refused is not doubted for so long: else whoever
+                     -- is refused for another reason would look up without end
 local POLL_S = 0.01
 
 local _M = {}

@@ -32,6 +32,7 @@ local function base_of(inputs, fresh)
 end
 
 
+-- What AWS no longer knows of what was found before may have been withdrawn: then there are others.
 local function assume(inputs, fresh)
   local region, err = service.region(inputs.region)
   if not region then
@@ -44,8 +45,12 @@ local function assume(inputs, fresh)
   end
   local role = { arn = inputs.assume_role_arn, session_name = inputs.role_session_name or "weir",
                  region = region, sts_endpoint_url = inputs.sts_endpoint_url }
-  local credentials
-  credentials, err = sts.assume_role(base, role)
+  local credentials, code
+  credentials, err, code = sts.assume_role(base, role)
+  local other = service.is_stale(code) and not inputs.access_key_id and base_of(inputs, true)
+  if other and other ~= base then
+    credentials, err = sts.assume_role(other, role)
+  end
   if not credentials then
     return nil, "cannot assume " .. role.arn .. ": " .. err
   end

@@ -3,12 +3,12 @@
 -- of its error.
 
 local C = require("weir.ffi").C
+local api = require "weir.cloud.api"
 local dates = require "weir.cloud.dates"
 local http = require "weir.http"
 local sigv4 = require "weir.cloud.aws.sigv4"
 local timer = require "weir.timer"
 
-local getenv = os.getenv
 local match = string.match
 
 local TRIES = 3        -- of a request that AWS has no time for
@@ -17,8 +17,9 @@ local SKEW_S = 240     -- AWS refuses signatures that are five minutes off
 
 -- The top-level domains of partitions other than aws, by the regions' names.
 local DOMAINS = {
-  { "^cn%-", "amazonaws.com.cn" }, { "^us%-iso%-", "c2s.ic.gov" },
-  { "^us%-isob%-", "sc2s.sgov.gov" }, { "^eusc%-", "amazonaws.eu" },
+  { "^cn%-", "amazonaws.com.cn" }, { "^eusc%-", "amazonaws.eu" },
+  { "^us%-iso%-", "c2s.ic.gov" }, { "^us%-isob%-", "sc2s.sgov.gov" },
+  { "^us%-isof%-", "csp.hci.ic.gov" }, { "^eu%-isoe%-", "cloud.adc-e.uk" },
 }
 
 local UNKNOWN_KEY = "AWS does not know the access key (or its session token)"
@@ -45,8 +46,8 @@ local _M = {}
 
 -- The region that is said, or that of the environment | nil, err.
 function _M.region(said)
-  local region = said or getenv("AWS_REGION") or getenv("AWS_DEFAULT_REGION")
-  if not region or region == "" then
+  local region = api.text(said) or api.env("AWS_REGION") or api.env("AWS_DEFAULT_REGION")
+  if not region then
     return nil, "no region is said: neither in the config nor as AWS_REGION in the environment"
   end
   if not match(region, "^[%l%d%-]+$") then
@@ -69,8 +70,9 @@ end
 -- The URL of a service, such as secretsmanager, without a slash at its end | nil, err. said: from
 -- the config, or nil; variable: the service's name in AWS_ENDPOINT_URL_<variable>.
 function _M.endpoint(service, region, said, variable)
-  local url = said or getenv("AWS_ENDPOINT_URL_" .. variable) or getenv("AWS_ENDPOINT_URL")
-  if not url or url == "" then
+  local url = api.text(said) or api.env("AWS_ENDPOINT_URL_" .. variable)
+    or api.env("AWS_ENDPOINT_URL")
+  if not url then
     return "https://" .. service .. "." .. region .. "." .. domain_of(region)
   end
   if not match(url, "^https?://[%w%.%-%[%]:]+[^%s?#]*$") then

@@ -4,6 +4,7 @@
 -- sts_endpoint_url) that gives credentials | nil, err | nil: not meant to be used.
 
 local C = require("weir.ffi").C
+local api = require "weir.cloud.api"
 local dates = require "weir.cloud.dates"
 local escape = require("weir.cloud.url").escape
 local http = require "weir.http"
@@ -12,7 +13,7 @@ local service = require "weir.cloud.aws.service"
 local small_file = require "weir.small_file"
 local sts = require "weir.cloud.aws.sts"
 
-local match = string.match
+local getenv, match = api.env, string.match
 
 local CONTAINER_HOST = "http://169.254.170.2"
 local METADATA = { IPv4 = "http://169.254.169.254", IPv6 = "http://[fd00:ec2::254]" }
@@ -27,12 +28,6 @@ local PLAIN_HOSTS = {
 }
 
 local _M = {}
-
-
-local function getenv(name)
-  local value = os.getenv(name)
-  return value ~= "" and value or nil
-end
 
 
 local function from_environment()

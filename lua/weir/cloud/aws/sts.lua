@@ -63,19 +63,19 @@ local function ask(fields, credentials, role)
   fields.Version = VERSION
   fields.RoleArn = role.arn
   fields.RoleSessionName = role.session_name
-  local xml
-  xml, err = service.post({
+  local xml, code
+  xml, err, code = service.post({
     url = url .. "/", body = form_of(fields),
     headers = { ["content-type"] = "application/x-www-form-urlencoded; charset=utf-8" },
   }, credentials, { service = "sts", region = role.region, hints = HINTS })
   if not xml then
-    return nil, err
+    return nil, err, code
   end
   return credentials_of(xml)
 end
 
 
--- The credentials of a role, with ends_at | nil, err. role: arn, session_name, region,
+-- The credentials of a role, with ends_at | nil, err, code. role: arn, session_name, region,
 -- sts_endpoint_url or nil.
 function _M.assume_role(credentials, role)
   return ask({ Action = "AssumeRole" }, credentials, role)
