@@ -133,6 +133,7 @@ static void on_failed_start(struct master *m, struct child *c, const struct err 
     close_notify(c);
     if (is_of(c, m->reload.next)) {
         fail_next(m, c, e->text);
+        c->state = CHILD_STOPPING;
         return;
     }
     log_error("worker %u (pid %d) cannot start: %s", c->number, (int)c->pid, e->text);
@@ -190,6 +191,8 @@ static void plan_respawn(struct master *m, const struct child *c)
 
 void child_on_exit(struct master *m, struct child *c, int status)
 {
+    TAILQ_REMOVE(&m->children, c, link); /* first: its pid may be another's now */
+    c->reopen_when_ready = false;
     if (c->notify_fd != -1)
         child_on_notify(m, c); /* its last words may not have been read */
     if (c->state != CHILD_STOPPING) {
@@ -203,7 +206,6 @@ void child_on_exit(struct master *m, struct child *c, int status)
         log_death(c, status);
     }
     close_notify(c);
-    TAILQ_REMOVE(&m->children, c, link);
     free(c);
     stats_sweep(m->shared.stats);
 }
@@ -309,10 +311,25 @@ static void respawn_when_due(struct master *m, unsigned number, int64_t now_ms)
     r->due_mono_ms = now_ms + FAST_DEATH_MS;
 }
 
+/* As they were, when all of weir has stood still: a container may be paused, a machine may sleep.
+ */
+static void forgive_pause(struct master *m, int64_t now_ms)
+{
+    int64_t last_ms = m->looked_mono_ms;
+    struct child *c;
+
+    m->looked_mono_ms = now_ms;
+    if (!m->current || now_ms - last_ms < m->current->conf->heartbeat_timeout_ms / 2)
+        return;
+    TAILQ_FOREACH (c, &m->children, link)
+        c->ready_mono_ms = now_ms;
+}
+
 void children_tick(struct master *m, int64_t now_ms)
 {
     struct child *c;
 
+    forgive_pause(m, now_ms);
     TAILQ_FOREACH (c, &m->children, link) {
         if (c->state == CHILD_READY && m->current)
             check_heartbeat(m, c, now_ms);

@@ -33,11 +33,15 @@ void instance_leave(struct master *m)
 {
     static const int IGNORED[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
     struct child *c;
+    sigset_t none;
 
     clock_stale();
     for (size_t i = 0; i < ARRAY_LEN(IGNORED); i++)
         signal(IGNORED[i], SIG_IGN);
-    sigprocmask(SIG_SETMASK, &m->old_mask, NULL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGQUIT, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     close(m->signal_fd);
     pidfile_forget(&m->pidfile);
     if (m->options.daemon_fd != -1)
@@ -45,6 +49,8 @@ void instance_leave(struct master *m)
     if (m->reload.check_fd != -1)
         close(m->reload.check_fd);
     buf_wipe(&m->reload.answer);
+    if (m->upgrade.report_fd != -1)
+        close(m->upgrade.report_fd);
     TAILQ_FOREACH (c, &m->children, link)
         if (c->notify_fd != -1)
             close(c->notify_fd);

@@ -29,6 +29,9 @@
 static void stop(struct master *m, enum master_stop how)
 {
     struct generation *g = m->current;
+    int sig = how == STOP_FAST ? SIGTERM : SIGQUIT;
+    int64_t grace_ms =
+        how == STOP_FAST ? STOP_FAST_MS : (g ? g->conf->drain_timeout_ms : 0) + STOP_GRACE_MS;
 
     if (how <= m->stop)
         return;
@@ -39,10 +42,8 @@ static void stop(struct master *m, enum master_stop how)
     /* Nobody may connect to a socket that is not accepted from any more. */
     if (g)
         listeners_drop(&g->listeners, NULL, !m->upgrade.handed_over);
-    if (how == STOP_FAST)
-        children_stop(m, 0, SIGTERM, STOP_FAST_MS);
-    else
-        children_stop(m, 0, SIGQUIT, (g ? g->conf->drain_timeout_ms : 0) + STOP_GRACE_MS);
+    children_stop(m, 0, sig, grace_ms);
+    upgrade_stop(m, sig, grace_ms);
 }
 
 static void reopen_logs(struct master *m)
@@ -159,6 +160,12 @@ static void read_notifications(struct master *m, const struct pollfd *fds, nfds_
     }
 }
 
+static bool has_ended(const struct master *m)
+{
+    return m->stop != STOP_NOT && TAILQ_EMPTY(&m->children) && !m->reload.check_pid &&
+           (!m->upgrade.new_master || m->upgrade.handed_over);
+}
+
 static void turn(struct master *m)
 {
     struct pollfd fds[FDS_MAX];
@@ -189,7 +196,7 @@ int master_run(const struct master_options *options, struct err *e)
     int rc = start_open(&m, &m.start_error);
 
     if (rc == 0) {
-        while (m.stop == STOP_NOT || !TAILQ_EMPTY(&m.children) || m.reload.check_pid)
+        while (!has_ended(&m))
             turn(&m);
         rc = m.start_error.code;
     }

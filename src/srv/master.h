@@ -89,7 +89,7 @@ struct upgrade {
     pid_t new_master; /* the new binary, while it starts; 0: none */
     /* what the old master listened on and the new configuration does not name; until it leaves */
     struct listeners inherited;
-    int report_fd; /* what the new binary says if it cannot start; while there is one */
+    int report_fd; /* what the new binary says if it cannot start; -1: there is none */
     int64_t deadline_mono_ms;
     bool handed_over;
 };
@@ -107,10 +107,10 @@ struct master {
     struct state state;
     TAILQ_HEAD(child_list, child) children;
     struct respawn respawns[WORKERS_MAX + 1]; /* by the worker's number; of current */
+    int64_t looked_mono_ms;                   /* when children_tick was called last */
     enum master_stop stop;
     struct err start_error; /* code 0: the start went well; else the loop stops the master */
     int signal_fd;
-    sigset_t old_mask;
 };
 
 /*

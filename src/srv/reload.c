@@ -259,7 +259,7 @@ void reload_begin(struct master *m)
     struct err e;
     int rc;
 
-    if (m->stop != STOP_NOT)
+    if (m->stop != STOP_NOT || m->start_error.code)
         return;
     if (m->reload.step != RELOAD_IDLE || m->reload.check_pid || m->upgrade.new_master) {
         m->reload.again = true;

@@ -19,6 +19,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Whoever has started weir may have it ignore some: scripts do with SIGINT and SIGQUIT. */
+static void on_early_end(int sig)
+{
+    (void)sig;
+    _exit(1); /* nothing is there yet that others would miss */
+}
+
+static void heed_signals(void)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGTERM, on_early_end);
+    signal(SIGINT, on_early_end);
+    signal(SIGQUIT, on_early_end);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* ignored, it would not come */
+}
+
 static int open_signals(struct master *m, struct err *e)
 {
     static const int SIGNALS[] = { SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD };
@@ -27,8 +47,7 @@ static int open_signals(struct master *m, struct err *e)
     sigemptyset(&mask);
     for (size_t i = 0; i < ARRAY_LEN(SIGNALS); i++)
         sigaddset(&mask, SIGNALS[i]);
-    signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_BLOCK, &mask, &m->old_mask);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
     m->signal_fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
     return m->signal_fd == -1 ? err_set_errno(e, "signalfd") : 0;
 }
@@ -94,8 +113,9 @@ int start_open(struct master *m, struct err *e)
     int rc;
 
     TAILQ_INIT(&m->children);
-    m->pidfile.fd = m->signal_fd = m->reload.check_fd = -1;
+    m->pidfile.fd = m->signal_fd = m->reload.check_fd = m->upgrade.report_fd = -1;
     log_set_name("master");
+    heed_signals();
     rc = upgrade_inherit(&inherited, e);
     m->upgrade.old_master = inherited.old_master;
     m->upgrade.inherited = inherited.listeners;
@@ -108,13 +128,13 @@ int start_open(struct master *m, struct err *e)
     if (rc == 0)
         rc = setup_finish_conf(conf, &m->options, NULL, e);
     if (rc == 0)
+        rc = open_signals(m, e);
+    if (rc == 0)
         rc = identity_of_workers(conf, &m->workers, e);
     if (rc == 0)
         rc = open_files(m, conf, inherited.pid_fd, e);
     if (rc == 0)
         rc = open_shared(m, conf, e);
-    if (rc == 0)
-        rc = open_signals(m, e);
     if (rc == 0)
         open_keepsake(m, inherited.keepsake_fd);
     if (rc != 0) {

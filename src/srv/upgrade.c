@@ -71,6 +71,7 @@ static void set_arguments(const struct master_options *o, const char *argv[8])
 static void hand_over(struct master *m, int report_fd)
 {
     int secrets_fd = m->shared.keepsake ? keepsake_fd(m->shared.keepsake) : -1;
+    sigset_t none;
     char rest[80];
 
     setenv(LISTENERS_ENV, listeners_to_text(&m->current->listeners), 1);
@@ -82,7 +83,8 @@ static void hand_over(struct master *m, int report_fd)
     fcntl(report_fd, F_SETFD, 0);
     if (secrets_fd != -1)
         fcntl(secrets_fd, F_SETFD, 0);
-    sigprocmask(SIG_SETMASK, &m->old_mask, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static NORETURN void run_new_binary(struct master *m, bool anew, int report_fd)
@@ -200,16 +202,25 @@ static void why_it_ended(struct master *m, int status, struct err *out)
                 WEXITSTATUS(status));
 }
 
+void upgrade_stop(struct master *m, int sig, int64_t grace_ms)
+{
+    if (!m->upgrade.new_master || m->upgrade.handed_over)
+        return;
+    kill(m->upgrade.new_master, sig);
+    m->upgrade.deadline_mono_ms = clock_mono_ms() + grace_ms;
+}
+
 void upgrade_on_exit(struct master *m, int status)
 {
     struct err why;
 
     m->upgrade.new_master = 0;
-    if (!m->upgrade.handed_over) {
+    if (!m->upgrade.handed_over && m->stop == STOP_NOT) {
         why_it_ended(m, status, &why);
         fail(m, why.text);
     }
     close(m->upgrade.report_fd);
+    m->upgrade.report_fd = -1;
     if (!m->upgrade.handed_over && m->reload.again && m->reload.step == RELOAD_IDLE)
         kill(getpid(), SIGHUP);
 }

@@ -35,6 +35,9 @@ void upgrade_finish(struct master *m);
 /* SIGQUIT came from the new master: it has taken over, and the caller stops this one. */
 void upgrade_hand_over(struct master *m);
 
+/* Ends a new binary that has not taken over, because this master stops; SIGKILL after grace_ms. */
+void upgrade_stop(struct master *m, int sig, int64_t grace_ms);
+
 /* The new binary has ended before it took over. */
 void upgrade_on_exit(struct master *m, int status);
 

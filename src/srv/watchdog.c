@@ -11,26 +11,40 @@
 /* From the last words to the end, should the process hang in these. */
 #define LAST_WORDS_S 1
 
+static struct itimerval the_half; /* of the span */
+
+static void arm(void (*handler)(int), int flags)
+{
+    struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+
+    sigemptyset(&action.sa_mask);
+    must(sigaction(SIGALRM, &action, NULL) == 0);
+    must(setitimer(ITIMER_REAL, &the_half, NULL) == 0);
+}
+
 /*
  * The log is not made for handlers of signals, and what this one interrupts may
  * hold a lock that the log needs. The action is back to the default by now and
  * SIGALRM is not blocked: the timer's next tick ends the process in any case.
  */
-static void on_alarm(int sig)
+static void on_second_half(int sig)
 {
     log_error("this process has stood still for twice the heartbeat_timeout: it ends itself");
     raise(sig);
 }
 
+/* The whole span may have passed while the process was stopped: it gets the time to go on. */
+static void on_first_half(int sig)
+{
+    (void)sig;
+    arm(on_second_half, SA_NODEFER | SA_RESETHAND);
+}
+
 void watchdog_arm(int64_t span_ms)
 {
-    struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_NODEFER | SA_RESETHAND };
-    const struct itimerval timer = {
-        .it_value = { span_ms / 1000, span_ms % 1000 * 1000 },
+    the_half = (struct itimerval){
+        .it_value = { span_ms / 2 / 1000, span_ms / 2 % 1000 * 1000 },
         .it_interval = { LAST_WORDS_S, 0 },
     };
-
-    sigemptyset(&action.sa_mask);
-    must(sigaction(SIGALRM, &action, NULL) == 0);
-    must(setitimer(ITIMER_REAL, &timer, NULL) == 0);
+    arm(on_first_half, SA_RESTART);
 }

@@ -72,6 +72,32 @@ static void beat(void)
     pause_ms(500);
 }
 
+/* Longer than the span, and then it goes on. */
+static void be_stopped(void)
+{
+    pid_t pid = getpid(), other;
+
+    watchdog_arm(400);
+    other = fork();
+    if (other == 0) {
+        kill(pid, SIGSTOP);
+        pause_ms(700);
+        kill(pid, SIGCONT);
+        _exit(0);
+    }
+    waitpid(other, NULL, 0);
+    beat();
+}
+
+static void test_who_was_stopped_lives(void **state)
+{
+    char said[1000];
+
+    (void)state;
+    assert_int_equal(in_child(be_stopped, said, sizeof said), 0);
+    assert_string_equal(said, "");
+}
+
 static void test_who_stands_still_dies(void **state)
 {
     char said[1000];
@@ -101,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_stands_still_dies),
         cmocka_unit_test(test_who_beats_lives),
+        cmocka_unit_test(test_who_was_stopped_lives),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,113 @@
+-- The master as a supervisor: what its environment, a pause of the whole machine
+-- or a stop in the middle of an upgrade must not do to it.
+package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
+local env = require "lib.env"
+local fcgi = require "lib.fcgi"
+local limits = require "lib.limits"
+local modes = require "lib.modes"
+local net = require "lib.net"
+local proc = require "lib.proc"
+local upstream = require "lib.upstream"
+local weir = require "lib.weir"
+local signal = require "posix.signal"
+
+local it = modes.first_without_jit(it)
+
+-- Runs what follows with SIGCHLD ignored and others blocked, as some that start services do.
+local DEAF = [[
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGQUIT, signal.SIGALRM])
+os.execv(sys.argv[1], sys.argv[1:])
+]]
+
+describe("the master", function()
+  local e, service, w
+
+  before_each(function()
+    e = env.new()
+    service = upstream.nginx(e)
+  end)
+
+  after_each(function()
+    local ok, err = pcall(e.check, e)
+    if w.proc then
+      w:stop()
+    else
+      w:command("stop")
+    end
+    proc.sweep(w.conf_path)
+    e:destroy()
+    assert(ok, err)
+  end)
+
+  local function make(conf)
+    w = weir.new(e, { yml = limits.sample_yml(service.url), conf = conf })
+  end
+
+  it("blames no worker when everything was stopped", function()
+    make({ heartbeat_timeout = "2s" })
+    w:start()
+    local before = w:workers()
+    local all = { w.master, unpack(before) }
+    for _, number in ipairs({ signal.SIGSTOP, signal.SIGCONT }) do
+      for _, pid in ipairs(all) do
+        signal.kill(pid, number)
+      end
+      net.sleep(number == signal.SIGSTOP and 5 or 1)
+    end
+    assert.same(before, w:workers())
+    assert.equal(200, assert(fcgi.once(w.unix)).status)
+  end)
+
+  it("hears of dead workers and stops, whatever signals it was started without", function()
+    make()
+    local vars = weir.mode_environment()
+    local p = e:spawn({ "python3", "-c", DEAF, weir.bin, "start", "--foreground", "-c",
+                        w.conf_path }, { env = vars })
+    assert(w:wait_log("generation 1 serves", 20))
+    w.master = p.pid
+    local victim = w:workers()[1]
+    net.sleep(1.1) -- one that lived for less comes back later
+    w:expect_log("died by signal 9", 1)
+    signal.kill(victim, signal.SIGKILL)
+    assert(net.wait_until(5, function()
+      local workers = w:workers()
+      return #workers == 2 and workers[1] ~= victim and workers[2] ~= victim
+    end), "no worker in its place")
+    local _, code = w:command("quit")
+    assert.equal(0, code)
+    assert.equal(0, w:log_count("did not stop in time"))
+    assert.equal(0, p:wait(1))
+  end)
+
+  it("ends a new binary that it has started, when it is stopped itself", function()
+    e:write("plugins/vaults/slow/schema.lua", [[
+      return { name = "slow", fields = require("weir.schema.vault").fields({}) }
+    ]])
+    e:write("plugins/vaults/slow/init.lua", [[
+      return { VERSION = "1.0.0", get = function()
+        require("weir.timer").sleep(3)
+        return "1"
+      end }
+    ]])
+    local keys = { plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) }
+    make(keys)
+    for _, verb in ipairs({ "stop", "quit" }) do
+      w:write_conf(keys)
+      w:start()
+      w:write_conf({ plugin_dir = keys.plugin_dir, workers = "{vault://slow/workers}" })
+      signal.kill(w.master, signal.SIGUSR2)
+      assert(w:wait_log("upgrade: .* is starting", 5))
+      net.sleep(0.5)
+      local _, code = w:command(verb)
+      assert.equal(0, code)
+      assert.equal(0, w.proc:wait(1))
+      w.proc = nil
+      assert.same({}, proc.belonging_to(w.conf_path))
+      assert.equal("", e:read("run/weir.pid"))
+      e:check() -- a log of its own for each
+    end
+  end)
+end)
