@@ -1,7 +1,7 @@
 -- Configs whose fields refer to secrets. A record keeps the text of a reference
 -- under "$refs" and has no such field of its own: a metatable reads the value
 -- out of C at each access, so that it is the newest, and raises an error that says
--- why when there is none. What reads a list or a map gets it filled likewise.
+-- why when there is none. Who reads a list or a map gets one of his own, filled likewise.
 
 local log = require "weir.log"
 local reference = require "weir.vault.reference"
@@ -80,10 +80,14 @@ function bind_members(state, node, list)
     return bind_below(state, node, list)
   end
   return function()
-    for key, cell in pairs(cells) do
-      list[key] = read(cell, below)
+    local filled = setmetatable({}, getmetatable(list))
+    for key, item in pairs(list) do
+      filled[key] = item
     end
-    return list
+    for key, cell in pairs(cells) do
+      filled[key] = read(cell, below)
+    end
+    return filled
   end, refs
 end
 

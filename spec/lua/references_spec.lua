@@ -16,6 +16,8 @@ local NODE = { type = "record", fields = {
   { name = "port", type = "integer", referenceable = true },
   { name = "share", type = "number", referenceable = true },
   { name = "flag", type = "boolean", referenceable = true },
+  { name = "list", type = "array", elements = { type = "string", referenceable = true } },
+  { name = "map", type = "map", values = { type = "boolean", referenceable = true } },
 } }
 
 describe("a field that is a reference", function()
@@ -55,6 +57,25 @@ describe("a field that is a reference", function()
       assert.is_false(ok)
       assert.equal("no value for {vault://env/x}: " .. case[3], err)
     end
+  end)
+
+  it("may be in a list or map, which stays as it is for who holds it", function()
+    local config = { list = { "x", "{vault://env/x}" }, map = { a = true, b = "{vault://env/y}" } }
+    assert(references.bind(NODE, config, function(text)
+      return { name = text }
+    end))
+    texts["{vault://env/x}"], texts["{vault://env/y}"] = "first", "off"
+    local first = config.list
+    assert.same({ "x", "first" }, first)
+    assert.same({ a = true, b = false }, config.map)
+    texts["{vault://env/x}"], texts["{vault://env/y}"] = "second", "on"
+    assert.same({ "x", "second" }, config.list)
+    assert.same({ a = true, b = true }, config.map)
+    assert.same({ "x", "first" }, first)
+    texts["{vault://env/x}"] = nil
+    assert.is_false((pcall(function() return config.list end)))
+    assert.same({ list = { [2] = "{vault://env/x}" }, map = { b = "{vault://env/y}" } },
+                config["$refs"])
   end)
 
   it("stands under $refs", function()
