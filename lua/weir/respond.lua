@@ -72,7 +72,8 @@ local function drop_proxied(ctx, req)
 end
 
 
--- An answer of weir's own: message in the form that the client accepts.
+-- An answer of weir's own: message in the form that the client accepts. COMPAT(kong): that
+-- something failed is told in compact JSON to all.
 function _M.error(ctx, status, message)
   local req = ctx.req
 
@@ -80,10 +81,11 @@ function _M.error(ctx, status, message)
     drop_proxied(ctx, req)
   end
 
-  local content_type = errors.choose(accept_of(req))
+  local failed = message == errors.unexpected
+  local content_type = failed and errors.JSON or errors.choose(accept_of(req))
   local id
 
-  if adds.id_in_body then
+  if adds.id_in_body and not failed then
     C.weir_req_get(req, ID, sv)
     id = str(sv[0])
   end

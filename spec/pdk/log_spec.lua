@@ -81,12 +81,14 @@ describe("kong.log", function()
 
   it("serializes a request", function()
     local got = l:ask(serialize .. "?a=1", { HTTP_AUTHORIZATION = "Basic eDp5",
-                                             HTTP_X_ONE = "1", REMOTE_ADDR = "192.0.2.9" })
+                                             HTTP_X_ONE = "1", REMOTE_ADDR = "192.0.2.9",
+                                             HTTP_HOST = "Example.COM:8080",
+                                             SERVER_PORT = "8081" })
     local line = assert(l.weir:wait_log("serialized"))
     local value = assert(json.decode(line:match("serialized (.*)$")))
     assert.equal("GET", value.request.method)
     assert.is_nil(value.request.uri)
-    assert.equal("http://localhost" .. serialize .. "?a=1", value.request.url)
+    assert.equal("http://example.com:8081" .. serialize .. "?a=1", value.request.url)
     assert.same({ a = "1" }, value.request.querystring)
     assert.equal("REDACTED", value.request.headers.authorization)
     assert.equal("1", value.request.headers["x-one"])
@@ -100,6 +102,7 @@ describe("kong.log", function()
     assert.equal("200", value.upstream_status)
     assert.is_string(value.route.name)
     assert.is_string(value.service.name)
+    assert.same({ id = value.service.id }, value.route.service)
     for _, name in ipairs({ "request", "kong", "proxy", "receive" }) do
       assert.is_true(value.latencies[name] >= 0 and value.latencies[name] < 60000, name)
     end

@@ -28,7 +28,8 @@ local _M = {}
 local by_any_name = {
   __index = function(t, name)
     if type(name) == "string" then
-      return rawget(t, (gsub(lower(name), "_", "-")))
+      name = lower(name)
+      return rawget(t, name) or rawget(t, (gsub(name, "_", "-")))
     end
   end,
 }
@@ -189,15 +190,14 @@ function _M.set_all(req, list, headers)
 end
 
 
--- The first value, or nil. "_" in the name stands for "-".
+-- The first value, or nil. "_" in the name stands for "-" where no header is called so.
 function _M.get(req, list, name)
-  if find(name, "_", 1, true) then
-    name = gsub(name, "_", "-")
+  if C.weir_header_get(req, list, name, #name, sv) == 0 then
+    return ffi_string(sv[0].p, sv[0].n)
+  elseif find(name, "_", 1, true) then
+    return _M.get(req, list, (gsub(name, "_", "-")))
   end
-  if C.weir_header_get(req, list, name, #name, sv) ~= 0 then
-    return nil
-  end
-  return ffi_string(sv[0].p, sv[0].n)
+  return nil
 end
 
 

@@ -16,7 +16,6 @@ local band = require("bit").band
 
 local error = error
 local find = string.find
-local gsub = string.gsub
 local lower = string.lower
 local match = string.match
 local pairs = pairs
@@ -361,13 +360,7 @@ function _M.get_header(name)
   if type(name) ~= "string" then
     error("header name must be a string", 2)
   end
-  if find(name, "_", 1, true) then
-    name = gsub(name, "_", "-")
-  end
-  if C.weir_header_get(ctx.req, HEADERS, name, #name, sv) ~= 0 then
-    return nil
-  end
-  return ffi_string(sv[0].p, sv[0].n)
+  return (headers.get(ctx.req, HEADERS, name))
 end
 
 

@@ -13,6 +13,9 @@ local ffi_string = weir.ffi.string
 
 local floor = math.floor
 local gmatch = string.gmatch
+local gsub = string.gsub
+local lower = string.lower
+local pairs = pairs
 local tonumber = tonumber
 local type = type
 
@@ -35,7 +38,7 @@ end
 
 
 local function request_part(req)
-  local scheme, host = text(req, C.WEIR_REQ_SCHEME), text(req, C.WEIR_REQ_HOST)
+  local scheme, host = text(req, C.WEIR_REQ_SCHEME), lower(text(req, C.WEIR_REQ_HOST))
   local uri = text(req, C.WEIR_REQ_URI)
   local all = headers.collect(req, REQUEST, HEADERS_MAX)
   for _, name in ipairs({ "authorization", "proxy-authorization" }) do
@@ -47,7 +50,9 @@ local function request_part(req)
     id = text(req, C.WEIR_REQ_ID),
     method = text(req, C.WEIR_REQ_METHOD),
     uri = uri,
-    url = scheme .. "://" .. host .. uri,
+    -- COMPAT(kong): the port is that of the web server, and always there
+    url = scheme .. "://" .. gsub(host, ":%d*$", "") .. ":"
+      .. number(req, C.WEIR_REQ_SERVER_PORT) .. uri,
     querystring = (query.parse(text(req, C.WEIR_REQ_QUERY), 100)),
     headers = all,
     size = number(req, C.WEIR_REQ_BODY_BYTES),
@@ -79,6 +84,20 @@ local function latencies_part(req)
     own = own - receive
   end
   return { request = total, proxy = proxy, receive = receive, kong = own < 0 and 0 or own }
+end
+
+
+-- COMPAT(kong): a route names its service; what that is stands beside it.
+local function route_part(route)
+  if not route or not route.service then
+    return route
+  end
+  local out = {}
+  for name, value in pairs(route) do
+    out[name] = value
+  end
+  out.service = { id = route.service.id }
+  return out
 end
 
 
@@ -121,7 +140,7 @@ return function(ctx)
     upstream_status = upstream_status ~= 0 and ("%d"):format(upstream_status) or nil,
     upstream_uri = ctx.upstream_uri,
     tries = json.empty_array,
-    route = ctx.route,
+    route = route_part(ctx.route),
     service = ctx.service,
     client_ip = real_ip.address(ctx),
     started_at = number(req, C.WEIR_REQ_START_MS),
