@@ -22,7 +22,7 @@ local function go_on()
     end
   end
   if cycles_left > 0 then
-    timer.at(EVERY_S, go_on)
+    timer.start(EVERY_S, go_on)
   end
 end
 
@@ -32,7 +32,7 @@ function _M.collect_soon()
   local is_running = cycles_left > 0
   cycles_left = CYCLES
   if not is_running then
-    timer.at(EVERY_S, go_on)
+    timer.start(EVERY_S, go_on)
   end
 end
 

@@ -63,15 +63,22 @@ local function has_value(cell)
 end
 
 
-local on_due
+local on_wake
 
 
--- Only the newest of a cell's turns counts: there is one due look-up at most.
-local function look_again(cell, delay_s)
-  cell.turn, cell.due_at = cell.turn + 1, nil
-  if delay_s and timer.at(delay_s, on_due, cell, cell.turn) then
-    cell.due_at = now_s() + delay_s
+-- A timer that comes too early waits for the rest: values that change all the time need no others.
+local function wake(cell, at)
+  if at and not (cell.wakes_at and cell.wakes_at <= at) then
+    cell.wakes_at = at
+    timer.start(at - now_s(), on_wake, cell, at)
   end
+end
+
+
+-- There is one due look-up at most.
+local function look_again(cell, delay_s)
+  cell.due_at = delay_s and now_s() + delay_s
+  wake(cell, cell.due_at)
 end
 
 
@@ -177,7 +184,7 @@ local function start_watching(cell)
   local watch = cell.options.watch
   if watch and not cell.watching then
     cell.watching = true
-    timer.at(0, watch, function()
+    timer.start(0, watch, function()
       begin(cell)
     end)
   end
@@ -208,18 +215,12 @@ function begin(cell)
     cell.asked, cell.asked_at = nil, now_s()
     cell.asked_gap_s = gap_s and math.min(ASKED_MAX_S, gap_s * 2) or ASKED_S
   end
-  if not timer.at(0, run, cell) then
-    cell.looking = nil
-    fail(cell, "too many timers")
-  end
+  timer.start(0, run, cell)
 end
 
 
 -- The members of a secret change together.
-function on_due(cell, turn)
-  if cell.turn ~= turn or cell.looking then
-    return
-  end
+local function on_due(cell)
   for other in pairs(cell.kin or {}) do
     if other ~= cell and not other.looking then
       take_from_sibling(other)
@@ -227,6 +228,20 @@ function on_due(cell, turn)
   end
   if not take_from_sibling(cell) then
     begin(cell)
+  end
+end
+
+
+function on_wake(cell, at)
+  if cell.wakes_at ~= at then
+    return
+  end
+  cell.wakes_at = nil
+  if cell.due_at and cell.due_at > at then
+    wake(cell, cell.due_at)
+  elseif cell.due_at then
+    cell.due_at = nil
+    on_due(cell)
   end
 end
 
@@ -246,7 +261,7 @@ function _M.keep(name, produce, options)
   if id < 0 then
     error("more than 4096 secrets are referred to", 0) -- SECRETS_MAX of ffi_secret.c
   end
-  cell = { id = id, name = name, produce = produce, options = options or {}, turn = 0 }
+  cell = { id = id, name = name, produce = produce, options = options or {} }
   C.weir_secret_share(id, crypto.digest(name, cell.options.origin))
   numbered[id], named[name] = cell, cell
   ordered[#ordered + 1] = cell

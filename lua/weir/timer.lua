@@ -30,6 +30,17 @@ local function take_number()
 end
 
 
+-- As at, for the host itself: plugins that use all timers up do not stop it.
+function _M.start(delay_s, fn, ...)
+  local id = take_number()
+  local ctx = wait.ctx
+
+  timers[id] = { fn = fn, n = select("#", ...), plugin = ctx and ctx.plugin, ... }
+  _M.count = _M.count + 1
+  C.weir_timer_start(id, delay_s)
+end
+
+
 -- Runs fn(...) once, delay_s seconds from now. true | nil, "too many timers".
 function _M.at(delay_s, fn, ...)
   if type(delay_s) ~= "number" or delay_s < 0 then
@@ -41,13 +52,7 @@ function _M.at(delay_s, fn, ...)
   if _M.count >= _M.MAX then
     return nil, "too many timers"
   end
-
-  local id = take_number()
-  local ctx = wait.ctx
-
-  timers[id] = { fn = fn, n = select("#", ...), plugin = ctx and ctx.plugin, ... }
-  _M.count = _M.count + 1
-  C.weir_timer_start(id, delay_s)
+  _M.start(delay_s, fn, ...)
   return true
 end
 

@@ -34,6 +34,12 @@ return {
                                 { __index = _G }))
     return chunk()
   end,
+  watch = function(_, resource, changed)
+    for _ = 1, resource == "restless" and 300 or 0 do
+      timer.sleep(0.005)
+      changed()
+    end
+  end,
 }
 ]]
 
@@ -45,9 +51,15 @@ return { name = "book", fields = require("weir.schema.vault").fields({
 ]]
 
 local TELLER = [[
+local timer = require "weir.timer"
 local teller = { PRIORITY = 1, VERSION = "1.0.0" }
 
 function teller:access(conf)
+  while kong.request.get_query_arg("burn") and timer.at(2, print) do -- all timers that there are
+  end
+  if kong.request.get_query_arg("timers") then
+    return kong.response.exit(200, tostring(timer.count))
+  end
   local word = kong.request.get_query_arg("field")
   local value = word and conf.deep[word] or conf.word
   if type(value) == "table" then
@@ -145,6 +157,28 @@ describe("a secret", function()
     assert.equal("string:one", ask().body)
     write("a", "return 'two'")
     until_body("string:two", 2)
+  end)
+
+  waiting_it("changes although plugins have used up all timers for a while", function()
+    write("a", "return 'one'")
+    start("{ word: '{vault://book/a?ttl=1}' }")
+    write("a", "sleep(0.3) return 'two'")
+    local begun = net.now()
+    while net.now() - begun < 1.5 do
+      assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/?burn=1" } }))
+      net.sleep(0.02)
+    end
+    net.sleep(2)
+    write("a", "return 'three'")
+    until_body("string:three", 2)
+  end)
+
+  it("that changes all the time waits for its ttl once", function()
+    write("restless", "return 'one'")
+    start("{ word: '{vault://book/restless?ttl=3600}' }")
+    assert(net.wait_until(10, function() return calls("restless") >= 290 end))
+    local answer = assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/?timers=1" } }))
+    assert.is_true(tonumber(answer.body) < 30, answer.body .. " timers")
   end)
 
   it("changes within the lease that the vault gives", function()
