@@ -11,6 +11,9 @@ local reference = require "weir.vault.reference"
 local references = require "weir.references"
 local secret = require "weir.secret"
 local source = require "weir.vault.source"
+local timer = require "weir.timer"
+
+local POLL_S = 0.01
 
 local null = json.null
 
@@ -237,13 +240,20 @@ end
 
 -- ---- looking up
 
+-- init may wait: who comes meanwhile waits, too. One that failed is called again.
 local function start_type(type_)
-  if not type_.started then
-    type_.started = true
-    if type_.strategy.init then
-      type_.strategy.init()
+  while type_.starting do
+    timer.sleep(POLL_S)
+  end
+  if not type_.started and type_.strategy.init then
+    type_.starting = true
+    local ok, err = pcall(type_.strategy.init)
+    type_.starting = nil
+    if not ok then
+      error(err, 0)
     end
   end
+  type_.started = true
 end
 
 

@@ -23,9 +23,16 @@ local function append(path, text)
   file:close()
 end
 
+local is_ready
+
 return {
   VERSION = "1.0.0",
+  init = function()
+    timer.sleep(0.1)
+    is_ready = true
+  end,
   get = function(conf, resource, version)
+    assert(is_ready, "init has not ended")
     append(conf.dir .. "/tmp/calls", resource)
     local file = assert(io.open(conf.dir .. "/tmp/" .. resource))
     local chunk = assert(loadstring(file:read("*a")))
@@ -311,6 +318,13 @@ describe("a secret", function()
     w:expect_log("{vault://book/a/n}: unexpected number value in JSON secret for subfield n; "
       .. "it has no value", 1)
     w:expect_log("no value for {vault://book/a/n}")
+  end)
+
+  it("of a vault that begins by waiting waits for that, as others of it do", function()
+    write("a", "return 'ex'")
+    write("b", "return 'bee'")
+    start("{ word: '{vault://book/a}', deep: { list: [ '{vault://book/b}' ] } }")
+    assert.same({ "string:ex", "string:bee" }, { ask().body, ask("list").body })
   end)
 
   it("of two members is asked for once, and they change together", function()
