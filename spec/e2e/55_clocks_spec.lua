@@ -119,6 +119,63 @@ describe("the calendar", function()
   end)
 end)
 
+-- Each other process is 0.7 seconds ahead.
+local SKEW = [[
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    long rc = syscall(SYS_clock_gettime, id, ts);
+    if (rc == 0 && id == CLOCK_REALTIME && getpid() % 2) {
+        ts->tv_nsec += 700000000;
+        ts->tv_sec += ts->tv_nsec / 1000000000;
+        ts->tv_nsec %= 1000000000;
+    }
+    return (int)rc;
+}
+]]
+
+describe("workers whose clocks differ", function()
+  local e
+
+  setup(function()
+    e = env.new()
+  end)
+
+  teardown(function()
+    e:destroy()
+  end)
+
+  it("let through what the limit says, and tell of no end that is too far", function()
+    if not CAN_MOVE_WEIR then
+      return
+    end
+    local service = upstream.nginx(e)
+    local source, library = e:write("skew.c", SKEW), e:path("run/skew.so")
+    local text, code = proc.run({ os.getenv("CC") or "cc", "-shared", "-fPIC", "-o", library,
+                                  source })
+    assert(code == 0, text)
+    local w = weir.new(e, { conf = { workers = 4 }, yml = stores.yml(service.url, {
+      { "/second", "rate-limiting", "second: 5, policy: local" },
+    }) })
+    w:start({ vars = { LD_PRELOAD = library } })
+    local admitted, client = 0, env.client()
+    local request = { params = { REQUEST_URI = "/second", REMOTE_ADDR = client } }
+    local begun, asked = net.now(), 0
+    while net.now() < begun + 3 do
+      local got = assert(fcgi.once(w.unix, request))
+      asked = asked + 1
+      admitted = admitted + (got.status == 200 and 1 or 0)
+      assert.equal("1", got.headers["ratelimit-reset"])
+    end
+    assert.is_true(admitted <= 5 * math.ceil(net.now() - begun + 1.7), admitted .. " of " .. asked)
+    e:check()
+    w:stop()
+  end)
+end)
+
 for _, name in ipairs({ "redis", "postgres" }) do
   describe("nodes whose clocks are 30 seconds off, with " .. name .. ",", function()
     local e, n

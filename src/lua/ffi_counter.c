@@ -21,13 +21,25 @@ static int fill(struct counter_window *w, int count, const int64_t *what, const 
     return 0;
 }
 
-static void give(const struct counter_use *use, int count, double less, double *used,
-                 double *previous, int64_t *reset_ms)
+static int64_t longest_ms(int64_t what)
+{
+    static const int64_t DAY = 86400000;
+    static const int64_t PERIODS[] = { 0, 1000, 60000, 3600000, DAY, 31 * DAY, 366 * DAY };
+
+    return what < 0 ? -what : PERIODS[what];
+}
+
+/* To a window that has begun by another worker's clock, but not by ours, its end is too far away.
+ */
+static void give(const struct counter_use *use, int count, const int64_t *what, double less,
+                 double *used, double *previous, int64_t *reset_ms)
 {
     for (int i = 0; i < count; i++) {
+        int64_t most_ms = longest_ms(what[i]);
+
         used[i] = use[i].used >= less ? use[i].used - less : 0;
         previous[i] = use[i].previous;
-        reset_ms[i] = use[i].reset_ms;
+        reset_ms[i] = use[i].reset_ms < most_ms ? use[i].reset_ms : most_ms;
     }
 }
 
@@ -45,12 +57,12 @@ int weir_counter_admit(const char *id, size_t n, int count, const int64_t *what,
         return ERR_SYNTAX;
     if (UNLIKELY(req && req->repeated)) {
         counter_peek(t, str_of(id, n), w, (unsigned)count, sliding != 0, clock_now_ms(), use);
-        give(use, count, (double)cost, used, previous, reset_ms);
+        give(use, count, what, (double)cost, used, previous, reset_ms);
         return 1;
     }
     granted = counter_admit(t, str_of(id, n), w, (unsigned)count, sliding != 0, cost,
                             clock_now_ms(), use);
-    give(use, count, 0, used, previous, reset_ms);
+    give(use, count, what, 0, used, previous, reset_ms);
     return granted;
 }
 
@@ -76,5 +88,5 @@ void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what,
         return;
     counter_peek(the_vm->args.counters, str_of(id, n), w, (unsigned)count, sliding != 0,
                  clock_now_ms(), use);
-    give(use, count, 0, used, previous, reset_ms);
+    give(use, count, what, 0, used, previous, reset_ms);
 }
