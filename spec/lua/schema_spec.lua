@@ -503,6 +503,8 @@ describe("typedefs", function()
     refuses("timeout", -1, 2147483647)
     accepts("tags", { "a", "é" })
     refuses("tags", { "a,b" }, { "a/b" })
+    assert.equal("invalid tag 'a,b': expected printable ascii (except `,` and `/`) or valid utf-8 "
+      .. "sequences", message(typedefs.tag, "a,b"))
     accepts("protocols_http", { "http", "grpc" })
     refuses("protocols_http", { "tcp" }, {})
     accepts("uuid", "2ed6657d-e927-568b-95e1-2665a8aea6a2")

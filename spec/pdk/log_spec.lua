@@ -45,6 +45,11 @@ describe("kong.log", function()
     t[1], t.a = 1, 2
     kong.table.clear(t)
     said[7] = next(t) == nil
+    local loop = {}
+    loop.loop = loop
+    said[8] = select(2, pcall(kong.log.set_serialize_value, "a", { { print } }))
+    said[9] = select(2, pcall(kong.log.set_serialize_value, "a", loop))
+    said[10] = pcall(kong.log.set_serialize_value, "a", { t, t, b = true })
     kong.response.exit(200, said)
   ]])
 
@@ -112,7 +117,11 @@ describe("kong.log", function()
   it("checks arguments; kong.table works", function()
     local said = l:json(misuse)
     assert.matches("key must be a string", said[1], 1, true)
-    assert.matches("value must be a number, string, boolean, table or nil", said[2], 1, true)
+    for _, i in ipairs({ 2, 8, 9 }) do
+      assert.matches("value must be nil, a number, string, boolean or a non-self-referencial table "
+                     .. "containing numbers, string and booleans", said[i], 1, true)
+    end
+    assert.is_true(said[10])
     assert.matches("mode must be 'set', 'add' or 'replace'", said[3], 1, true)
     assert.matches("t1 must be a table or nil", said[4], 1, true)
     assert.equal(2, said[5])

@@ -57,7 +57,7 @@ describe("kong.response", function()
     try(r.set_header, "foo", { print }) try(r.set_headers) try(r.set_headers, { "x" })
     try(r.clear_header) try(r.set_status, "x") try(r.set_status, 99) try(r.exit, "x")
     try(r.exit, 600) try(r.exit, 200, print) try(r.exit, 200, "", "x") try(r.error, 399)
-    try(r.set_header, "bad name", "x")
+    try(r.set_header, "bad name", "x") try(r.error, 600) try(r.exit, 99)
     r.exit(200, said)
   ]])
 
@@ -121,6 +121,7 @@ describe("kong.response", function()
       "code must be a number", "code must be a number between 100 and 599",
       "body must be a nil, string or table", "headers must be a nil or table",
       "code must be a number between 400 and 599", 'invalid header name "bad name"',
+      "code must be a number between 400 and 599", "code must be a number between 100 and 599",
     }) do
       assert.is_truthy(tostring(said[i]):find(want, 1, true), i .. ": " .. tostring(said[i]))
     end

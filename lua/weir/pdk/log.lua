@@ -15,6 +15,7 @@ local concat = table.concat
 local error = error
 local format = string.format
 local getinfo = debug.getinfo
+local pairs = pairs
 local select = select
 local setmetatable = setmetatable
 local tostring = tostring
@@ -243,7 +244,25 @@ _M.inspect = setmetatable({
 
 
 local MODES = { set = true, add = true, replace = true }
-local VALUES = { number = true, string = true, boolean = true, table = true, ["nil"] = true }
+local SCALARS = { number = true, string = true, boolean = true }
+
+
+-- Whether JSON can be made of a value. around: the tables that it stands in.
+local function is_plain(value, around)
+  if type(value) ~= "table" then
+    return SCALARS[type(value)] == true
+  elseif around[value] then
+    return false
+  end
+  around[value] = true
+  for key, item in pairs(value) do
+    if not SCALARS[type(key)] or not is_plain(item, around) then
+      return false
+    end
+  end
+  around[value] = nil
+  return true
+end
 
 
 --- Adds a value of the plugin's own to what kong.log.serialize returns later.
@@ -264,8 +283,9 @@ function _M.set_serialize_value(key, value, options)
   if type(key) ~= "string" then
     error("key must be a string", 2)
   end
-  if not VALUES[type(value)] then
-    error("value must be a number, string, boolean, table or nil", 2)
+  if value ~= nil and not is_plain(value, {}) then
+    error("value must be nil, a number, string, boolean or a non-self-referencial table " ..
+          "containing numbers, string and booleans", 2)
   end
   local mode = options and options.mode or "set"
   if not MODES[mode] then

@@ -347,12 +347,12 @@ local function finish(ctx, status, body)
 end
 
 
-local function check_exit(status, all)
+local function check_exit(status, least, all)
   if type(status) ~= "number" then
     error("code must be a number", 3)
   end
-  if status < 100 or status > 599 then
-    error("code must be a number between 100 and 599", 3)
+  if status < least or status > 599 then
+    error(format("code must be a number between %d and 599", least), 3)
   end
   if all ~= nil and type(all) ~= "table" then
     error("headers must be a nil or table", 3)
@@ -405,7 +405,7 @@ function _M.exit(status, body, all)
     wrong_phase(ctx, WRITE)
   end
   raise_if_sent(ctx)
-  check_exit(status, all)
+  check_exit(status, 100, all)
   if body ~= nil and ctx.phase == HEADER_FILTER then
     error("body must be nil in header_filter: the head can be changed, the body follows", 2)
   end
@@ -470,10 +470,7 @@ function _M.error(status, message, all)
     wrong_phase(ctx, WRITE)
   end
   raise_if_sent(ctx)
-  check_exit(status, all)
-  if status < 400 then
-    error("code must be a number between 400 and 599", 2)
-  end
+  check_exit(status, 400, all)
   if all then
     headers.check_all(all)
     set_all(ctx, all)

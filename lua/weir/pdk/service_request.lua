@@ -299,6 +299,12 @@ function _M.set_headers(all)
 end
 
 
+local function set_body_text(ctx, text)
+  C.weir_req_set_body(ctx.req, text, #text)
+  headers.set(ctx.req, HEADERS, "Content-Length", tostring(#text))
+end
+
+
 --- The body that the upstream gets, instead of the client's.
 -- @function kong.service.request.set_raw_body
 -- @phases rewrite, access, balancer
@@ -314,7 +320,7 @@ function _M.set_raw_body(body)
   if type(body) ~= "string" then
     error("body must be a string", 2)
   end
-  C.weir_req_set_body(ctx.req, body, #body)
+  set_body_text(ctx, body)
 end
 
 
@@ -347,7 +353,7 @@ function _M.set_body(args, mimetype)
   if not text then
     return nil, type_or_err
   end
-  C.weir_req_set_body(ctx.req, text, #text)
+  set_body_text(ctx, text)
   headers.set(ctx.req, HEADERS, "Content-Type", type_or_err)
   return true
 end

@@ -61,7 +61,7 @@ _M.utf8_name = _M.name
 local function check_tag(tag)
   if tag:find("[%c,/]") then
     return nil, "invalid tag '" .. tag
-      .. "': expected printable characters without `,` and `/`"
+      .. "': expected printable ascii (except `,` and `/`) or valid utf-8 sequences"
   end
   return true
 end
