@@ -109,7 +109,7 @@ describe("a secret", function()
     return n
   end
 
-  local function start(config, more, plugins)
+  local function start(config, more, plugins, vars)
     e:write("plugins/vaults/book/init.lua", VAULT)
     e:write("plugins/vaults/book/schema.lua", SCHEMA)
     weir.write_plugin(e, "teller", TELLER, FIELDS)
@@ -120,7 +120,7 @@ describe("a secret", function()
     end
     local yml = YML:gsub("CONFIG", function() return config end):gsub("MORE", plugins or "")
     w = weir.new(e, { yml = yml, conf = conf })
-    w:start()
+    w:start({ vars = vars })
   end
 
   local function ask(field)
@@ -231,6 +231,29 @@ describe("a secret", function()
     write("a", "return 'two'")
     assert(net.wait_until(5, function() return ask().body == "string:two" end))
   end)
+
+  -- libfaketime and AddressSanitizer do not bear each other.
+  if env.mode ~= "asan" then
+    waiting_it("outlives its ttl by as long, however the clock is set meanwhile", function()
+      local vars = {}
+      proc.move_clock(vars, 0)
+      vars.FAKETIME = nil
+      vars.FAKETIME_TIMESTAMP_FILE, vars.FAKETIME_NO_CACHE = e:write("tmp/clock", "+0s"), 1
+      write("a", "return 'one'")
+      start("{ word: '{vault://book/a?ttl=1&neg_ttl=0.2&resurrect_ttl=4}' }", nil, nil, vars)
+      write("a", "return nil, 'gone'")
+      w:expect_log("gone; the last value stays", 1)
+      w:expect_log("gone; it is not used any longer", 1)
+      w:expect_log("no value for {vault://book/a", "some")
+      assert(w:wait_log("gone; the last value stays"))
+      e:write("tmp/clock", "+7200s")
+      local before = calls("a")
+      assert(net.wait_until(3, function() return calls("a") >= before + 3 end))
+      assert.equal("string:one", ask().body)
+      e:write("tmp/clock", "-7200s")
+      assert(net.wait_until(8, function() return ask().status == 500 end))
+    end)
+  end
 
   it("outlives workers and reloads while its vault is away", function()
     write("a", "return 'one'")
