@@ -33,6 +33,8 @@ local REPLIES = {
   ["/short"] = OK .. "Content-Length: 100\r\n\r\nabc",
   ["/short-chunk"] = OK .. "Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
   ["/bad-chunk"] = OK .. "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+  ["/late-extra"] = { OK .. "Content-Length: 3\r\n\r\nabc", 0.3,
+                      OK .. "Content-Length: 4\r\n\r\nevil", "keep" },
   ["/good"] = { OK .. "Content-Length: 4\r\n\r\ngood", "keep" },
 }
 
@@ -40,11 +42,20 @@ local YML = [[
 _format_version: "3.0"
 services:
   - { name: raw, url: "%s", retries: 0, routes: [ { name: raw, paths: [ / ], strip_path: false } ] }
+  - { name: busy, url: "%s", retries: 0, routes: [
+      { name: busy, hosts: [ busy ], paths: [ / ], strip_path: false } ] }
   - { name: real, url: "%s", routes: [ { name: real, hosts: [ real ] } ] }
   - { name: refused, url: "http://127.0.0.1:1", routes: [ { name: refused, hosts: [ refused ] } ] }
   - { name: slow, url: "%s", read_timeout: 300, routes: [ { name: slow, hosts: [ slow ] } ] }
   - { name: unknown, url: "http://no-such-name.invalid",
       routes: [ { name: unknown, hosts: [ unknown ] } ] }
+]]
+
+-- Nothing else is done meanwhile: what comes lies in the socket.
+local BUSY = [[
+plugins:
+  - { name: pdk-run, route: busy, config: { access:
+      'local till = os.clock() + 0.6 repeat until os.clock() > till' } }
 ]]
 
 describe("a service", function()
@@ -55,7 +66,9 @@ describe("a service", function()
     e = env.new()
     real = upstream.nginx(e)
     raw = upstream.raw(e, REPLIES)
-    w = weir.new(e, { yml = YML:format(raw.url, real.url, real.url), conf = { workers = 1 } })
+    w = weir.new(e, { yml = YML:format(raw.url, raw.url, real.url, real.url) .. BUSY, conf = {
+      workers = 1, plugins = "pdk-run",
+      plugin_dir = env.srcdir .. "/plugins," .. env.srcdir .. "/spec/fixtures/plugins" } })
     w:start()
   end)
 
@@ -102,6 +115,13 @@ describe("a service", function()
     for _ = 1, 3 do
       assert.equal("abc", ask("/extra").body)
       assert.equal("good", ask("/good").body)
+    end
+  end)
+
+  it("cannot slip one in later, while weir is busy", function()
+    for _ = 1, 2 do
+      assert.equal("abc", ask("/late-extra").body)
+      assert.equal("good", ask("/good", "busy").body)
     end
   end)
 

@@ -178,6 +178,13 @@ void http_conn_begin(struct http_conn *c)
     c->sent_before_bytes = c->sent_bytes;
 }
 
+bool http_conn_is_quiet(const struct http_conn *c)
+{
+    char byte;
+
+    return recv(c->fd, &byte, 1, MSG_PEEK) == -1 && errno == EAGAIN;
+}
+
 /*
  * Whoever closes in order acknowledges what has come until then. A reset says nothing: a server
  * that dies before it has read all sends one, too.

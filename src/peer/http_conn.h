@@ -65,6 +65,9 @@ void http_conn_expired(struct deadline *d);
 /* The next request goes out on it. */
 void http_conn_begin(struct http_conn *c);
 
+/* False if something has come that nobody has read, be it the end. */
+bool http_conn_is_quiet(const struct http_conn *c);
+
 /*
  * The other side has closed: true if nothing of the last request had come to it before. False for
  * those that are not TCP.

@@ -98,11 +98,15 @@ static const struct http_conn_events IDLE_EVENTS = {
 
 struct http_conn *http_target_take(struct http_target *t)
 {
-    struct http_conn *c = TAILQ_FIRST(&t->idle);
+    struct http_conn *c;
 
-    if (c)
+    while ((c = TAILQ_FIRST(&t->idle))) {
         unlink_idle(t, c);
-    return c;
+        if (http_conn_is_quiet(c))
+            return c;
+        http_conn_close(c);
+    }
+    return NULL;
 }
 
 void http_target_give(struct http_target *t, struct http_conn *c)

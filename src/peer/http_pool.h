@@ -33,7 +33,10 @@ struct http_target *http_target_ref(struct http_pool *pool, struct str host, uns
     __attribute__((returns_nonnull));
 void http_target_unref(struct http_target *t);
 
-/* The connection that was given last, or NULL. The caller sets its owner and events. */
+/*
+ * The connection that was given last, or NULL. The caller sets its owner and events. Those on
+ * which something came that nobody asked for are closed: it must not be taken for an answer.
+ */
 struct http_conn *http_target_take(struct http_target *t);
 
 /* Keeps the connection for the next exchange, or closes it. */

@@ -3,6 +3,7 @@
  * connections, retries, timeouts, cancellation. The upstream is a thread with a script.
  */
 #include "exchanges.h"
+#include "peer/http_conn.h"
 #include <sys/stat.h>
 
 /* ---- responses ---- */
@@ -343,7 +344,7 @@ static struct scripted *make_stale(size_t how)
         client_open(NULL);
     assert_answer(get("127.0.0.1", s->port), 200, "body");
     if (how != 1)
-        usleep(50000); /* it closes, and no turn tells the pool */
+        usleep(50000); /* it closes, and no turn tells the pool: it looks */
     return s;
 }
 
@@ -407,6 +408,68 @@ static void test_read_post_is_not_retried(void **state)
     (void)state;
     post_is_not_retried(1);
     post_is_not_retried(4);
+}
+
+/* A request goes out on a kept connection; whether it may have been read when that was closed. */
+static bool closed_before(void (*break_up)(int fd, bool is_early), bool is_early)
+{
+    static const struct http_conn_events none;
+    struct loop *loop = loop_new();
+    struct peer_addr addr;
+    struct http_conn *c;
+    char some[64];
+    unsigned port;
+    int listener = scripted_listener(1, &port), fd;
+    bool answer;
+
+    assert_int_equal(peer_addr_parse(STR("127.0.0.1"), port, &addr), 0);
+    c = http_conn_open(loop, &addr, &none, NULL);
+    assert_non_null(c);
+    fd = accept(listener, NULL, NULL);
+    http_conn_begin(c);
+    assert_int_equal(http_conn_write(c, &(struct iovec){ (char[]){ "first" }, 5 }, 1), 5);
+    assert_int_equal(recv(fd, some, sizeof some, 0), 5);
+    assert_true(http_conn_is_quiet(c));
+    if (is_early)
+        break_up(fd, true);
+    http_conn_begin(c);
+    assert_int_equal(http_conn_write(c, &(struct iovec){ (char[]){ "second" }, 6 }, 1), 6);
+    if (!is_early)
+        break_up(fd, false);
+    usleep(10000);
+    assert_false(http_conn_is_quiet(c));
+    assert_true(http_conn_read(c, some, sizeof some) <= 0);
+    answer = http_conn_closed_before(c);
+    http_conn_close(c);
+    loop_free(loop);
+    close(listener);
+    return answer;
+}
+
+static void end_in_order(int fd, bool is_early)
+{
+    char some[64];
+
+    if (!is_early)
+        recv(fd, some, sizeof some, 0);
+    close(fd);
+}
+
+static void end_in_midst(int fd, bool is_early)
+{
+    char byte;
+
+    (void)is_early;
+    recv(fd, &byte, 1, 0);
+    close(fd); /* what it has not read makes a reset of it */
+}
+
+static void test_closed_before(void **state)
+{
+    (void)state;
+    assert_true(closed_before(end_in_order, true));
+    assert_false(closed_before(end_in_order, false));
+    assert_false(closed_before(end_in_midst, false));
 }
 
 static void test_idle_is_dropped(void **state)
@@ -677,6 +740,7 @@ int main(void)
         T(test_stale_is_retried),
         T(test_stale_post),
         T(test_read_post_is_not_retried),
+        T(test_closed_before),
         T(test_idle_is_dropped),
         T(test_refused),
         T(test_retry_idempotent),
