@@ -397,12 +397,23 @@ static void forget_ended(struct store_ask *ask)
     ask->n = n;
 }
 
+/* Who has left since it was sent is not asked for again. */
+static void count_waiters(struct store_group *g)
+{
+    struct store_waiter *w;
+
+    g->ask.count = 0;
+    TAILQ_FOREACH (w, &g->waiters, link)
+        g->ask.count++;
+}
+
 /* The windows have ended meanwhile, or our clock is not the store's: once more, by its clock. */
 static bool ask_again(struct channel *c, struct store_group *g)
 {
     if (++g->attempts >= ATTEMPTS_MAX)
         return false;
     learn_clock(c, g);
+    count_waiters(g);
     append(c, g, g->ask.now_ms > channel_now_ms(c) ? g->ask.now_ms : channel_now_ms(c));
     return true;
 }

@@ -347,6 +347,25 @@ static void gives_back_no_more_than_was_counted(void **state)
     assert_true(used_in_table(&the_windows[0]) == 3);
 }
 
+static void counts_nobody_who_left_when_it_asks_again(void **state)
+{
+    struct store_waiter w[3] = { 0 };
+
+    (void)state;
+    the_memory->ahead_ms = 3600000;
+    the_memory->holds = true;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(STORE_WAIT, admit(&w[i], "one"));
+    turn();
+    op_cancel(&w[0].op);
+    op_cancel(&w[2].op);
+    the_memory->holds = false;
+    loop_defer(the_loop, &the_memory->answer, answer);
+    turn();
+    assert_int_equal(1, w[1].code);
+    assert_true(used_in_table(&the_windows[0]) == 1);
+}
+
 static void gives_up_a_store_that_fails_and_comes_back(void **state)
 {
     struct store_waiter w[2] = { 0 }, late = { 0 };
@@ -434,6 +453,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(gives_nothing_back_in_the_next_window, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gives_back_no_more_than_was_counted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(counts_nobody_who_left_when_it_asks_again, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(gives_up_a_store_that_fails_and_comes_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(sends_one_batch_at_a_time_where_that_is_better, set_up,
