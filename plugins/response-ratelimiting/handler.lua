@@ -24,6 +24,8 @@ local sv = weir.sv
 local ffi_string = weir.ffi.string
 
 local ceil = math.ceil
+local find = string.find
+local gsub = string.gsub
 local lower = string.lower
 local remaining = headers.remaining
 local set_number = headers.set_number
@@ -286,12 +288,19 @@ local function log_bad_costs(own, bad, first)
 end
 
 
+-- Whether a field of the service's is the header of that name: "_" stands for "-", too.
+local function is_named(field, name)
+  field = lower(field)
+  return field == name or field == gsub(name, "_", "-")
+end
+
+
 -- The costs that the service named, by name of the limit; nil if it has no such header.
 local function read_costs(own, req)
   local found, bad, first = nil, 0, nil
   local name, n, i = own.header_name, #own.header_name, 0
   while C.weir_header_at(req, UPSTREAM, i, sv, sv + 1) == 0 do
-    if sv[0].n == n and lower(ffi_string(sv[0].p, n)) == name then
+    if sv[0].n == n and is_named(ffi_string(sv[0].p, n), name) then
       found = found or {}
       local more, one = costs.read(ffi_string(sv[1].p, sv[1].n), own.by_name, found)
       bad, first = bad + more, first or one
@@ -462,11 +471,19 @@ local function set_headers(req, own, state)
 end
 
 
+-- Takes the header away from the client.
+local function hide(req, name)
+  C.weir_header_clear(req, RESPONSE, name, #name)
+  if find(name, "_", 1, true) then
+    hide(req, (gsub(name, "_", "-")))
+  end
+end
+
+
 function ResponseRateLimiting:header_filter(conf)
   local ctx = wait.ctx
   local req = ctx.req
-  local name = conf.header_name or HEADER_NAME
-  C.weir_header_clear(req, RESPONSE, name, #name)
+  hide(req, conf.header_name or HEADER_NAME)
 
   local state = kong.ctx.plugin.state
   if not state then

@@ -4,6 +4,7 @@
 -- authentication plugin has said who the client is; until then, and wherever a
 -- request has no such value, the client's address stands in.
 
+local get_header = require("weir.pdk.headers").get
 local real_ip = require "weir.real_ip"
 local wait = require "weir.wait"
 local weir = require "weir.ffi"
@@ -55,9 +56,8 @@ local function value_of(ctx, by, header_name, path)
     local service = ctx.service
     return service and service.id
   elseif by == "header" then
-    if C.weir_header_get(ctx.req, REQUEST, header_name, #header_name, sv) == 0 then
-      return bounded(ffi_string(sv[0].p, sv[0].n))
-    end
+    local value = get_header(ctx.req, REQUEST, header_name)
+    return value and bounded(value)
   elseif by == "path" then
     C.weir_req_get(ctx.req, PATH, sv)
     local own = ffi_string(sv[0].p, sv[0].n)

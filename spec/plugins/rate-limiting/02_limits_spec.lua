@@ -14,6 +14,7 @@ local SERVICES = {
     windows = "{ second: 5, hour: 100 }",
     hour = "{ minute: 3, hour: 3 }",
     header = "{ hour: 2, limit_by: header, header_name: X-Key }",
+    under = "{ hour: 2, limit_by: header, header_name: x_key }",
     path = "{ hour: 2, limit_by: path, path: /path/a }",
     byip = "{ hour: 2, limit_by: ip }",
     byservice = "{ hour: 2, limit_by: service }",
@@ -158,6 +159,13 @@ describe("rate-limiting", function()
     assert.same({ 429 }, (ask_many(1, "/header", env.client(), { HTTP_X_KEY = key })))
     assert.same({ 200, 200, 429 }, (ask_many(3, "/header", client)))
     assert.same({ 200 }, (ask_many(1, "/header", env.client())))
+  end)
+
+  it("counts by a header whose name is written with _", function()
+    env.stay_clear(3600)
+    local client, key = env.client(), env.client()
+    assert.same({ 200, 200, 429 }, (ask_many(3, "/under", client, { HTTP_X_KEY = key })))
+    assert.same({ 429 }, (ask_many(1, "/under", env.client(), { HTTP_X_KEY = key })))
   end)
 
   it("does not let a header's value use up what an address has left", function()

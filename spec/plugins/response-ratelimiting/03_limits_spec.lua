@@ -19,6 +19,7 @@ local ROUTES = {
   hidden = "{ limits: { Videos: { hour: 1 } }, hide_client_headers: true }",
   half = "{ limits: { Videos: { hour: 2.5 } } }",
   named = "{ limits: { Videos: { hour: 1 } }, header_name: X-Price }",
+  under = "{ limits: { Videos: { hour: 1 } }, header_name: x_price }",
   byip = "{ limits: { Videos: { hour: 1 } }, limit_by: ip }",
   credential = "{ limits: { Videos: { hour: 1 } }, limit_by: credential }",
   nulls = "{ limits: { Videos: { hour: 1, day: ~ } }, limit_by: ~, policy: ~, header_name: ~ }",
@@ -328,6 +329,16 @@ describe("response-ratelimiting", function()
     assert.equal("0", got.headers["x-ratelimit-remaining-videos-hour"])
     assert.is_nil(got.headers["x-price"])
     assert.equal(429, pay("/named", "Videos=1", client, "name=X-Price").status)
+  end)
+
+  it("reads a header whose name is written with _", function()
+    for _, name in ipairs({ "X-Price", "X_Price" }) do
+      local client = env.client()
+      local got = pay("/under", "Videos=1", client, "name=" .. name)
+      assert.equal("0", got.headers["x-ratelimit-remaining-videos-hour"])
+      assert.is_nil(got.headers[name:lower()])
+      assert.equal(429, pay("/under", "Videos=1", client, "name=" .. name).status)
+    end
   end)
 
   it("counts by address, and by what stands in for a consumer or a credential", function()
