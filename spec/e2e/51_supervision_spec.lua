@@ -82,6 +82,50 @@ describe("the master", function()
     assert.equal(0, p:wait(1))
   end)
 
+  it("pauses between workers that never get ready, however long they take", function()
+    weir.write_plugin(e, "dying", ([[
+      return { VERSION = "1.0.0", PRIORITY = 1, init_worker = function()
+        if io.open("%s") then
+          local ffi = require "ffi"
+          ffi.cdef("int usleep(unsigned); int raise(int);")
+          ffi.C.usleep(999999)
+          ffi.C.usleep(200000)
+          ffi.C.raise(9)
+        end
+      end }
+    ]]):format(e:path("run/dying")))
+    make({ workers = 1, plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) })
+    w:start()
+    e:write("run/dying", "")
+    net.sleep(1.1)
+    w:expect_log("died by signal 9", "any")
+    w:expect_log("cannot start: it died before it was ready", "any")
+    w:expect_log("did not get ready, it comes back in", "any")
+    signal.kill(w:workers()[1], signal.SIGKILL)
+    assert(w:wait_log("did not get ready, it comes back in 2 s", 20))
+    os.remove(e:path("run/dying"))
+    assert(net.wait_until(10, function()
+      return fcgi.once(w.unix)
+    end))
+  end)
+
+  it("lets a reload give way to an upgrade, which opens the new sockets", function()
+    make()
+    w:start()
+    local address, unix = "127.0.0.1:" .. e:port(), e:path("run/new.sock")
+    w:write_conf({ fastcgi_listen = w.unix .. "," .. address .. ",unix:" .. unix })
+    signal.kill(w.master, signal.SIGHUP)
+    signal.kill(w.master, signal.SIGUSR2)
+    assert(w:wait_log("upgrade: took over from pid " .. w.master, 20))
+    assert(net.wait_until(10, function()
+      return not w.proc:alive()
+    end), "the old master is still there")
+    for _, where in ipairs({ w.unix, address, "unix:" .. unix }) do
+      assert.equal(200, assert(fcgi.once(where)).status)
+    end
+    w.proc = nil
+  end)
+
   it("ends a new binary that it has started, when it is stopped itself", function()
     e:write("plugins/vaults/slow/schema.lua", [[
       return { name = "slow", fields = require("weir.schema.vault").fields({}) }

@@ -1,7 +1,7 @@
 /*
  * See children.h. A worker is a fork of the master without exec: it has the
  * configuration that the master had then. One that dies comes back at once,
- * or, if it lived for less than a second, after a pause that doubles.
+ * or, if it lived for less than a second or never got ready, after a pause that doubles.
  */
 #define _GNU_SOURCE /* pipe2 */
 #include "srv/children.h"
@@ -174,7 +174,7 @@ static void plan_respawn(struct master *m, const struct child *c)
     struct respawn *r = &m->respawns[c->number];
     int64_t now = clock_mono_ms(), pause = 0;
 
-    if (now - c->started_mono_ms >= FAST_DEATH_MS) {
+    if (c->state == CHILD_READY && now - c->started_mono_ms >= FAST_DEATH_MS) {
         r->fast_deaths = 0;
     } else {
         unsigned doublings = r->fast_deaths < 5 ? r->fast_deaths : 5;
@@ -183,7 +183,8 @@ static void plan_respawn(struct master *m, const struct child *c)
         pause = INT64_C(1000) << doublings;
         if (pause > RESPAWN_MAX_MS)
             pause = RESPAWN_MAX_MS;
-        log_warn("worker %u lived less than a second, it comes back in %lld s", c->number,
+        log_warn("worker %u %s, it comes back in %lld s", c->number,
+                 c->state == CHILD_READY ? "lived less than a second" : "did not get ready",
                  (long long)pause / 1000);
     }
     r->due_mono_ms = now + pause + (pause == 0); /* 0 says "not due" */

@@ -91,6 +91,7 @@ static void on_signal(struct master *m, const struct signalfd_siginfo *info)
         reopen_logs(m);
         return;
     case SIGUSR2:
+        reload_postpone(m);
         upgrade_begin(m, info->ssi_code == SI_QUEUE && info->ssi_int == UPGRADE_WITH_ENVIRONMENT);
         return;
     case SIGQUIT:

@@ -62,6 +62,14 @@ void reload_cancel(struct master *m)
     drop_next(m);
 }
 
+void reload_postpone(struct master *m)
+{
+    if (!m->current || m->reload.step == RELOAD_IDLE || m->reload.step == RELOAD_RETIRING)
+        return;
+    drop_next(m);
+    m->reload.again = true;
+}
+
 /* `weir reload` reads this; another SIGHUP may have come meanwhile. */
 static void finish(struct master *m, bool good, const char *text)
 {

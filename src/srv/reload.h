@@ -23,6 +23,12 @@ void reload_on_check_exit(struct master *m);
 /* Gives the next generation up without a word, because the master stops. */
 void reload_cancel(struct master *m);
 
+/*
+ * Gives it up likewise, but for later: a new binary, which reads everything itself, is to start.
+ * Two that open the same new sockets would take them from each other.
+ */
+void reload_postpone(struct master *m);
+
 void reload_tick(struct master *m, int64_t now_ms);
 
 #endif

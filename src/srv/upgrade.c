@@ -112,6 +112,8 @@ static void fail(struct master *m, const char *why)
     m->state.upgrades_done = m->state.upgrades_begun;
     snprintf(m->state.upgrade_text, sizeof m->state.upgrade_text, "%s", why);
     instance_write_state(m);
+    if (m->reload.again && m->reload.step == RELOAD_IDLE)
+        kill(getpid(), SIGHUP);
 }
 
 static int start_new_binary(struct master *m, bool anew, struct err *e)
@@ -221,8 +223,6 @@ void upgrade_on_exit(struct master *m, int status)
     }
     close(m->upgrade.report_fd);
     m->upgrade.report_fd = -1;
-    if (!m->upgrade.handed_over && m->reload.again && m->reload.step == RELOAD_IDLE)
-        kill(getpid(), SIGHUP);
 }
 
 void upgrade_tick(struct master *m, int64_t now_ms)
