@@ -186,7 +186,7 @@ describe("the command weir", function()
     local code, text = run("restart")
     assert.equal(1, code)
     assert.matches("counter_file: .*cannot open .*/no/such/counters: No such file", text)
-    assert.matches("stopped, and not started again: weir does not run now", text)
+    assert.matches("what ran was stopped before this", text)
     assert.is_false(proc.is_alive(w.master))
   end)
 
@@ -217,6 +217,15 @@ describe("the command weir", function()
     assert.equal(0, code)
     for _, verb in ipairs({ "start", "stop", "quit", "reload", "restart", "check", "status" }) do
       assert.matches("%f[%w]" .. verb .. "%f[%W]", text)
+    end
+  end)
+
+  it("says once that the access log cannot be written", function()
+    w:write_conf({ access_log = "/dev/full", workers = 1 })
+    start()
+    w:expect_log("access_log: cannot write /dev/full, lines are lost")
+    for _ = 1, 3 do
+      assert.equal(200, assert(ask()).status)
     end
   end)
 

@@ -22,6 +22,7 @@ static struct {
     struct loop *loop;
     char *path;
     int fd;
+    bool is_failing; /* the last write failed: said once */
     struct buf lines;
     struct deferred flush;
 } the_log = { .fd = -1 };
@@ -43,23 +44,35 @@ int accesslog_open(struct loop *loop, const char *path, struct err *e)
     return 0;
 }
 
+/* A disk that is full stays so for many lines, and the error log may be on it, too. */
+static void note_outcome(int code)
+{
+    if (code != 0 && !the_log.is_failing)
+        log_error("access_log: cannot write %s, lines are lost until it can be: %s", the_log.path,
+                  strerror(code));
+    if (code == 0 && the_log.is_failing)
+        log_notice("access_log: %s is written again", the_log.path);
+    the_log.is_failing = code != 0;
+}
+
 static void flush(struct deferred *d)
 {
     size_t done = 0;
+    int code = 0;
 
     (void)d;
-    while (done < the_log.lines.n) {
+    while (code == 0 && done < the_log.lines.n) {
         ssize_t n = write(the_log.fd, the_log.lines.p + done, the_log.lines.n - done);
 
         if (n == -1 && errno == EINTR)
             continue;
-        if (n == -1) {
-            log_error("access_log: cannot write %s, lines are lost: %s", the_log.path,
-                      strerror(errno));
-            break;
-        }
-        done += (size_t)n;
+        if (n == -1)
+            code = errno;
+        else
+            done += (size_t)n;
     }
+    if (the_log.lines.n > 0)
+        note_outcome(code);
     the_log.lines.n = 0;
 }
 

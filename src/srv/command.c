@@ -269,7 +269,7 @@ static int run_restart(const struct arguments *a)
         return complain(&e);
     status = run_start(a);
     if (status != GOOD)
-        fprintf(stderr, "weir: stopped, and not started again: weir does not run now\n");
+        fprintf(stderr, "weir: what ran was stopped before this; see weir status\n");
     return status;
 }
 
