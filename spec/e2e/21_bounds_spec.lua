@@ -53,7 +53,8 @@ describe("a bound", function()
   end
 
   it("on all parameters: 431", function()
-    assert_refused(431, { extra = { { "SOME_VARIABLE", ("v"):rep(17 * 1024) } } }, "431")
+    assert_refused(431, { extra = { { "SOME_VARIABLE", ("v"):rep(17 * 1024) } } },
+      "a request is answered 431")
   end)
 
   it("on the number of headers: 431", function()

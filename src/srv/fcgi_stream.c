@@ -191,9 +191,12 @@ static void reject(struct fcgi_stream *st, unsigned status, const char *why)
 
     if (was == FCGI_STREAM_ENDED)
         return;
-    log_warn("fastcgi: request %.*s %.*s is answered %u: %s", (int)req->method.n,
-             req->method.p ? req->method.p : "", req->uri.n < 200 ? (int)req->uri.n : 200,
-             req->uri.p ? req->uri.p : "", status, why);
+    if (req->method.n == 0) /* its parameters are the reason */
+        log_warn("fastcgi: a request is answered %u: %s", status, why);
+    else
+        log_warn("fastcgi: request %.*s %.*s is answered %u: %s", (int)req->method.n, req->method.p,
+                 req->uri.n < 200 ? (int)req->uri.n : 200, req->uri.p ? req->uri.p : "", status,
+                 why);
     if (req_head_sent(req)) {
         /* too late for a status: the answer breaks off */
         req->broken = true;
