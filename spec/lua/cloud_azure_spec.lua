@@ -159,6 +159,7 @@ describe("weir.cloud.azure", function()
     local name = resource()
     assert.same({ nil, "Entra's token endpoint answers 401 (invalid_client, AADSTS7000215)" },
       { azure.token(configured, name) })
+    answers.advance(1)
     assert.same({ nil, "Entra's token endpoint answers 400" }, { azure.token(configured, name) })
   end)
 

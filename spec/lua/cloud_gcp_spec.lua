@@ -154,6 +154,7 @@ describe("weir.cloud.gcp", function()
       "does not say how long its token is good for", "answers with a token that has ended",
     }) do
       assert.same({ nil, "Google's token endpoint " .. reason }, { redis_password(text) })
+      answers.advance(1)
     end
   end)
 

@@ -53,12 +53,30 @@ describe("weir.cloud.leases", function()
     assert.equal(3, asked)
   end)
 
+  it("asks once a second where it is given none, not for each who asks", function()
+    for n = 1, 3 do
+      for _ = 1, 100 do
+        assert.same({ nil, "nobody answers" }, { get() })
+      end
+      assert.equal(n, asked)
+      answers.advance(1)
+    end
+    gives = "a"
+    assert.equal("a4", get())
+    gives = nil
+    for _ = 1, 100 do
+      assert.same({ nil, "nobody answers" }, { get(true) })
+    end
+    assert.equal(5, asked)
+  end)
+
   it("leaves one that cannot be replaced to those whom nobody refuses", function()
     gives = "a"
     get()
     gives = nil
     assert.same({ nil, "nobody answers" }, { get(true) })
     assert.equal("a1", get())
+    answers.advance(1)
     gives = "a"
     assert.equal("a3", get(true))
     assert.equal("a3", get())

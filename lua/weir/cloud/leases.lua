@@ -14,6 +14,7 @@ local EARLY = 0.25   -- but not before that part of its time is left
 local RETRY_S = 30   -- until a renewal that failed is tried again while the old one is good
 local DOUBT_S = 15   -- what replaced one that was refused is not doubted for so long: else whoever
                      -- is refused for another reason would look up without end
+local PAUSE_S = 1      -- between look-ups that give nothing, however many ask
 local POLL_S = 0.01
 
 local _M = {}
@@ -44,6 +45,7 @@ local function settle(lease, fresh, ok, value, err, ends_at)
     lease.fresh_at = fresh and now or nil
     return value
   end
+  lease.again_at = now + PAUSE_S
   lease.err = ok and (err or "not found") or tostring(value):match("^[^\n]*")
   if lease.value == nil or lease.ends_at <= now then
     lease.value = nil
@@ -87,6 +89,9 @@ function leases:get(key, produce, fresh)
   end
   if lease.value ~= nil and not fresh and now < lease.renew_at then
     return lease.value
+  end
+  if lease.err and now < lease.again_at then
+    return nil, lease.err
   end
   return look_up(lease, produce, fresh)
 end

@@ -16,6 +16,7 @@ local RETRY_MAX_S = 30     -- until a renewal that failed is tried again, at mos
 local EARLY, EARLY_MAX_S = 0.1, 10 -- a token that ends so soon is not used for anything new
 local DOUBT_S = 2          -- a token this young is not replaced because it is refused
 local REFUSED_MAX_S = 60   -- until a login that was refused is tried again, at most
+local FAILED_S = 1         -- until a login that failed in another way is
 local LOOK_S = 1           -- until a token of the config is looked at
 local LONGEST_S = 1e8
 local POLL_S = 0.01
@@ -159,7 +160,8 @@ end
 
 -- ---- getting
 
--- A refused login is not tried at once again: some servers lock out who does that.
+-- A login that failed is not tried at once again, for whichever secret: some servers lock out who
+-- is refused and does that.
 local function log_in(entry, conf)
   entry.looking = true
   local ok, auth, err, status = xpcall(logins.log_in, trace, conf, entry.memory)
@@ -172,10 +174,12 @@ local function log_in(entry, conf)
   end
   entry.token = nil
   entry.err = ok and err or tostring(auth):match("^[^\n]*")
+  local pause_s = FAILED_S
   if status == 400 or status == 403 then
-    entry.again_at = C.weir_now() + min(REFUSED_MAX_S, 2 ^ entry.refusals)
+    pause_s = min(REFUSED_MAX_S, 2 ^ entry.refusals)
     entry.refusals = min(entry.refusals + 1, 10)
   end
+  entry.again_at = C.weir_now() + pause_s
   return nil, entry.err
 end
 
