@@ -12,11 +12,12 @@ local _M = { VERSION = "1.0.0" }
 local TARGET = "secretsmanager.GetSecretValue"
 local STAGES = { "AWSCURRENT", "AWSPREVIOUS" } -- of a version
 
-local NOT_ALLOWED = "these credentials may not secretsmanager:GetSecretValue it"
+local NOT_ALLOWED = "these credentials may not secretsmanager:GetSecretValue it, or not kms:Decrypt"
+  .. " with its key"
 
 local HINTS = {
   AccessDenied = NOT_ALLOWED, AccessDeniedException = NOT_ALLOWED,
-  DecryptionFailure = "the credentials may not kms:Decrypt with the secret's key",
+  DecryptionFailure = "the secret's key does not decrypt it",
   InvalidParameterException = "the name is malformed",
   InvalidRequestException = "the secret is marked for deletion, or has no value yet",
   ResourceNotFoundException = "there is no such secret, or no such version of it, in this region",

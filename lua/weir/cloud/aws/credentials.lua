@@ -52,7 +52,7 @@ local function assume(inputs, fresh)
     credentials, err = sts.assume_role(other, role)
   end
   if not credentials then
-    return nil, "cannot assume " .. role.arn .. ": " .. err
+    return nil, "cannot assume the role: " .. err -- whose ARN may be a reference's
   end
   return credentials, nil, credentials.ends_at
 end

@@ -102,8 +102,9 @@ describe("the vault aws", function()
     for code, hint in pairs({
       ResourceNotFoundException =
         "there is no such secret, or no such version of it, in this region",
-      AccessDeniedException = "these credentials may not secretsmanager:GetSecretValue it",
-      DecryptionFailure = "the credentials may not kms:Decrypt with the secret's key",
+      AccessDeniedException = "these credentials may not secretsmanager:GetSecretValue it, or not "
+        .. "kms:Decrypt with its key",
+      DecryptionFailure = "the secret's key does not decrypt it",
       InvalidRequestException = "the secret is marked for deletion, or has no value yet",
       InvalidSignatureException = "the secret access key is not that of the access key",
     }) do

@@ -148,7 +148,8 @@ describe("the vault aws", function()
   end)
 
   for why, example in pairs({
-    ["AccessDeniedException %(these credentials may not secretsmanager:GetSecretValue it%)"] =
+    ["AccessDeniedException %(these credentials may not secretsmanager:GetSecretValue it, "
+     .. "or not kms:Decrypt with its key%)"] =
       { state = { deny = { "AKIA1" } } },
     ["ResourceNotFoundException %(there is no such secret, or no such version of it, in this "
      .. "region%)"] = { word = "{vault://mine/nowhere}" },
@@ -158,7 +159,7 @@ describe("the vault aws", function()
       { state = { keys = { AKIA1 = json.null } } },
     ["InvalidSignatureException %(the secret access key is not that of the access key%)"] =
       { state = { keys = { AKIA1 = { secret = "other-key" } } } },
-    ["cannot assume arn:aws:iam::123456789012:role/writer: AccessDenied %(the role does not exist, "
+    ["cannot assume the role: AccessDenied %(the role does not exist, "
      .. "or its trust policy does not allow it%)"] =
       { more = ", assume_role_arn: 'arn:aws:iam::123456789012:role/writer'" },
     ["the answer is no JSON"] = { faults = { { match = "^POST", garbage = true } } },
