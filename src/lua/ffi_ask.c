@@ -15,6 +15,7 @@
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #define ANSWER_MAX_BYTES (1 << 20) /* as of call-outs */
@@ -86,8 +87,13 @@ static void on_reply(struct redis_call *call, int code, const struct redisReply 
 static void on_rows(struct pg_query *q, int code, const PGresult *rows, const char *reason)
 {
     struct answer *a = CONTAINER_OF(q, struct answer, query);
+    const char *state = code != 0 && rows ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
+    char text[64];
 
-    if (code != 0)
+    if (state && strncmp(state, "22", 2) == 0) { /* a data exception: its words quote the data */
+        snprintf(text, sizeof text, "the statement fails with SQLSTATE %s", state);
+        settle(a, code, str_from(text));
+    } else if (code != 0)
         settle(a, code, str_from(reason));
     else if (PQntuples(rows) == 0 || PQnfields(rows) == 0 || PQgetisnull(rows, 0, 0))
         settle(a, WEIR_NONE, STR(""));

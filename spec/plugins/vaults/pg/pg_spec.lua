@@ -87,6 +87,23 @@ describe("the vault pg", function()
     assert.equal("one", teller.ask(w).body)
   end)
 
+  it("does not repeat what the server says of a value that the statement cannot take", function()
+    server:sql("INSERT INTO secrets VALUES ('a', 'hunter2')")
+    for i, query in ipairs({ "SELECT value::int::text FROM secrets WHERE name = $1",
+                             "SELECT value::json->>''x'' FROM secrets WHERE name = $1" }) do
+      local wanted = config(", query: '" .. query .. "'")
+      if i == 1 then
+        start(wanted, "{vault://mine/a}")
+      else
+        reload(wanted, "{vault://mine/a}")
+      end
+      assert.equal(503, teller.ask(w).status)
+      assert(w:wait_log("mine/a}: PostgreSQL: the statement fails with SQLSTATE 22P02; it has no"))
+      w:expect_log("22P02")
+    end
+    assert.is_nil(w:log():find("hunter2", 1, true))
+  end)
+
   it("says what is wrong, without a secret", function()
     start(config(", query: 'SELECT x FROM nowhere WHERE y = $1'"), "{vault://mine/a}")
     assert.equal(503, teller.ask(w).status)
