@@ -219,11 +219,14 @@ for _, name in ipairs(NAMES) do
                        keep = true }
         assert.equal(100, load.run(e, n.address, opts).status[200])
         opts.requests = REQUESTS
+        local begun = net.now()
         local calls = store.server:calls_during(function()
           assert.equal(REQUESTS, load.run(e, n.address, opts).status[429])
         end)
         local asked = calls.evalsha + calls.eval + calls.evalsha_ro
-        assert.is_true(asked <= REQUESTS * 5 / 1000, asked .. " times for " .. REQUESTS)
+        -- each of six workers believes it for five seconds
+        local most = math.max(REQUESTS * 5 / 1000, 6 * (1 + math.floor((net.now() - begun) / 5)))
+        assert.is_true(asked <= most, asked .. " times for " .. REQUESTS)
       end)
     end
 

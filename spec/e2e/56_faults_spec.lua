@@ -10,7 +10,7 @@ local stores = require "lib.stores"
 
 describe("Redis", function()
   local f
-  local it = modes.first_without_jit(it)
+  local it = modes.first_of_faults(it)
 
   setup(function()
     f = faults.new()

@@ -13,7 +13,7 @@ local HALF = faults.LIMIT / 2
 
 describe("Redis", function()
   local f
-  local it = modes.first_without_jit(it)
+  local it = modes.first_of_faults(it)
 
   setup(function()
     f = faults.new()

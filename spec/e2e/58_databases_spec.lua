@@ -7,7 +7,7 @@ local proc = require "lib.proc"
 
 describe("the database", function()
   local f
-  local it = modes.first_without_jit(it)
+  local it = modes.first_of_faults(it)
 
   setup(function()
     f = faults.new()
