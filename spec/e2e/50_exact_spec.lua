@@ -11,7 +11,7 @@ local net = require "lib.net"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 
-local REPEAT = tonumber(os.getenv("WEIR_REPEAT") or "3")
+local REPEAT = tonumber(os.getenv("WEIR_REPEAT") or modes.is_slow() and "1" or "3")
 local REQUESTS = modes.is_slow() and 1000 or 5000
 local BURST = modes.is_slow() and 20 or 100 -- to be over within its second
 
