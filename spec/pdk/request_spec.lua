@@ -348,7 +348,8 @@ describe("kong.router, kong.ctx and kong.configuration", function()
   local conf = l:route([[
     local c = kong.configuration
     kong.response.exit(200, {
-      text = c.log_level, number = c.workers, switch = c.real_ip_recursive, list = c.trusted_ips,
+      text = c.log_level, database = c.database, number = c.workers,
+      switch = c.real_ip_recursive, list = c.trusted_ips,
       unset = c.lua_package_path == nil, none = c.no_such_key == nil,
       write = select(2, pcall(function() c.workers = 2 end)),
       version = kong.version, version_num = kong.version_num,
@@ -356,7 +357,7 @@ describe("kong.router, kong.ctx and kong.configuration", function()
   ]])
 
   setup(function()
-    l.opts.conf = { trusted_ips = "10.0.0.0/8,::1" }
+    l.opts.conf = { trusted_ips = "10.0.0.0/8,::1", database = "off" }
     l:start()
   end)
   teardown(function()
@@ -381,6 +382,7 @@ describe("kong.router, kong.ctx and kong.configuration", function()
   it("show weir.conf and cannot change it", function()
     local got = l:json(conf)
     assert.equal("debug", got.text)
+    assert.equal("off", got.database)
     assert.equal(1, got.number)
     assert.is_false(got.switch)
     assert.same({ "10.0.0.0/8", "::1" }, got.list)

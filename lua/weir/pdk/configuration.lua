@@ -16,6 +16,9 @@ local type = type
 
 local WORDS = { on = true, off = false }
 
+-- Keys that are no switches, though they can be off: plugins ask for database == "off".
+local TEXTS = { database = true, access_log = true }
+
 
 local function read_list(key)
   local list = {}
@@ -36,7 +39,7 @@ local function read(key)
     return list
   elseif text == "" then
     return nil
-  elseif WORDS[text] ~= nil then
+  elseif WORDS[text] ~= nil and not TEXTS[key] then
     return WORDS[text]
   elseif find(text, "^%d+$") then
     return tonumber(text)
