@@ -117,6 +117,23 @@ describe("a bound", function()
     w:expect_log("408", 1)
   end)
 
+  it("on that time whatever its neighbours on the connection do", function()
+    local c = assert(fcgi.connect(w.unix))
+    local list = fcgi.params({ REQUEST_METHOD = "POST", REQUEST_URI = "/echo-body",
+                               CONTENT_LENGTH = 10 })
+    assert(c:send(fcgi.begin(1, 1, true) .. fcgi.stream(fcgi.PARAMS, 1, fcgi.pairs(list)) ..
+                  fcgi.record(fcgi.STDIN, 1, "abc")))
+    local till = net.now() + (modes.is_slow() and 6 or 2)
+    while net.now() < till and not (c.answers[1] and c.answers[1].ended) do
+      assert(c:send(fcgi.request({ id = 2, keep = true })))
+      assert.equal(200, assert(c:answer(2)).status)
+      net.sleep(0.05)
+    end
+    assert.equal(408, assert(c:answer(1, 0.1)).status)
+    c:close()
+    w:expect_log("408", 1)
+  end)
+
   it("on the time between the pieces of a body that is being answered: the answer breaks off",
      function()
     local function begin(c, id)
@@ -132,8 +149,9 @@ describe("a bound", function()
     assert.matches("first %d\n", raw)
     c:close()
     c = assert(fcgi.connect(w.unix))
-    assert(c:send(fcgi.begin(2, 1, true)))
     begin(c, 1)
+    net.sleep(0.1) -- so that it is the first whose time is over
+    assert(c:send(fcgi.begin(2, 1, true)))
     local got = assert(c:answer(1, 10))
     assert.equal(1, got.app_status)
     assert.matches("first %d\n", got.body)

@@ -389,8 +389,15 @@ static void params_end(struct fcgi_stream *st)
     st->req->body.max_bytes = (size_t)s->conf->client_body_buffer_size + FCGI_SCRATCH_BYTES;
 }
 
+/* A piece has come: fcgi_stream_fed waits anew for the next one. */
+static void stop_waiting(struct fcgi_stream *st)
+{
+    deadline_clear(&st->conn->server->request_deadlines, &st->deadline);
+}
+
 void fcgi_stream_params(struct fcgi_stream *st, const struct fcgi_record *rec)
 {
+    stop_waiting(st);
     if (st->state != FCGI_STREAM_PARAMS)
         return;
     if (rec->end)
@@ -431,6 +438,7 @@ void fcgi_stream_stdin(struct fcgi_stream *st, const struct fcgi_record *rec)
     const char *why = NULL;
     unsigned status = 0;
 
+    stop_waiting(st);
     if (rec->end)
         st->input_done = true;
     if (req->role == REQ_AUTHORIZER || st->state == FCGI_STREAM_PARAMS || req->body_complete)
@@ -467,10 +475,10 @@ void fcgi_stream_fed(struct fcgi_stream *st)
         if (st->state == FCGI_STREAM_ENDED)
             return;
     }
-    if (st->state < FCGI_STREAM_RUNNING || (!req->body_complete && !st->blocked))
-        deadline_set(&s->request_deadlines, &st->deadline);
-    else
+    if (st->state >= FCGI_STREAM_RUNNING && (req->body_complete || st->blocked))
         deadline_clear(&s->request_deadlines, &st->deadline);
+    else if (!st->deadline.queued) /* else the read was of its neighbours */
+        deadline_set(&s->request_deadlines, &st->deadline);
 }
 
 void fcgi_stream_expired(struct deadline *d)
