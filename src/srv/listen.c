@@ -1,9 +1,10 @@
 /*
  * See listen.h. A unix socket is bound under a temporary name, made to listen
  * and then renamed over the old one: there is no moment without a listener,
- * and what a killed process left is simply replaced.
+ * and what a killed process left is simply replaced. What another process that
+ * lives listens on is left alone.
  */
-#define _GNU_SOURCE /* memrchr */
+#define _GNU_SOURCE /* memrchr, struct ucred */
 #include "srv/listen.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,14 +55,41 @@ static void note_inode(struct listener *l)
     }
 }
 
-/* Refuses to replace what is not a socket. */
-static int check_place(const char *path, struct err *e)
+/*
+ * The process that listens on a name, 0 if none does. It is the one that called listen(): workers
+ * of a master that was killed may hold its socket for a while, and are in nobody's way.
+ */
+static pid_t listener_of(const struct sockaddr_un *name)
 {
-    struct stat st;
+    struct ucred peer = { 0 };
+    socklen_t n = sizeof peer;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+    if (fd == -1)
+        return 0;
+    if (connect(fd, (const struct sockaddr *)name, sizeof *name) == -1 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == -1)
+        peer.pid = 0;
+    close(fd);
+    return peer.pid > 0 && (kill(peer.pid, 0) == 0 || errno == EPERM) ? peer.pid : 0;
+}
+
+/* Refuses to replace what is not a socket, or is another's. */
+static int check_place(const struct sockaddr_un *name, struct err *e)
+{
+    const char *path = name->sun_path;
+    struct stat st;
+    pid_t pid;
+
+    if (lstat(path, &st) == -1)
+        return 0;
+    if (!S_ISSOCK(st.st_mode))
         return err_set(e, ERR_CONFIG, "%s exists and is no socket: remove it", path);
-    return 0;
+    pid = listener_of(name);
+    if (pid == 0 || pid == getpid())
+        return 0;
+    return err_set(e, ERR_CONFIG, "the process %d listens on %s: stop it, or choose another path",
+                   (int)pid, path);
 }
 
 static int bind_unix(int fd, const struct address *a, const struct plan *plan, struct err *e)
@@ -71,7 +100,7 @@ static int bind_unix(int fd, const struct address *a, const struct plan *plan, s
     struct err reason;
     int rc;
 
-    if (check_place(path, e) != 0)
+    if (check_place((const struct sockaddr_un *)&a->sa, e) != 0)
         return ERR_CONFIG;
     /* address_parse has seen to it that this fits */
     snprintf(sa.sun_path, sizeof sa.sun_path, "%.*s/.weir.%d", (int)(slash - path), path,

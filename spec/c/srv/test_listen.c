@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -116,6 +117,56 @@ static void test_what_a_killed_process_left_is_replaced(void **state)
     fd = connect_unix("a");
     assert_true(fd >= 0);
     close(fd);
+    listeners_drop(&set, NULL, true);
+}
+
+/* Listens on a name from a process of its own, until the pipe is closed; that process's pid. */
+static pid_t listen_elsewhere(const char *name, int until[2])
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    assert_int_equal(pipe(until), 0);
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+        close(until[1]);
+        snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path_of(name));
+        if (bind(fd, (struct sockaddr *)&sa, sizeof sa) == -1 || listen(fd, 5) == -1)
+            _exit(1);
+        if (write(ready[1], "", 1) != 1)
+            _exit(1);
+        _exit(read(until[0], &byte, 1) != 0);
+    }
+    close(ready[1]);
+    close(until[0]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static void test_what_another_listens_on_is_left_alone(void **state)
+{
+    struct listeners set;
+    int until[2], status, fd;
+    pid_t pid = listen_elsewhere("others", until);
+    char part[40];
+
+    (void)state;
+    snprintf(part, sizeof part, "the process %d listens on", (int)pid);
+    open_bad(NULL, "unix:{prefix}/others", part);
+    fd = connect_unix("others");
+    assert_true(fd >= 0);
+    close(fd);
+    close(until[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    open_good(&set, NULL, "unix:{prefix}/others");
     listeners_drop(&set, NULL, true);
 }
 
@@ -332,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unix),
         cmocka_unit_test(test_what_a_killed_process_left_is_replaced),
+        cmocka_unit_test(test_what_another_listens_on_is_left_alone),
         cmocka_unit_test(test_what_is_no_socket_stays),
         cmocka_unit_test(test_kept_over_a_reload),
         cmocka_unit_test(test_what_nobody_names_any_more_is_left_over),
