@@ -191,7 +191,7 @@ function env:destroy()
   end
   proc.sweep(self.dir)
   remove_regions(self.dir)
-  if not os.getenv("WEIR_SPEC_KEEP") then
+  if (os.getenv("WEIR_SPEC_KEEP") or "") == "" then
     remove_tree(self.dir)
   end
   unistd.write(self.guardian, "x")
