@@ -1,6 +1,7 @@
 -- sync_rate: three weirs that decide by themselves and exchange what they have
 -- counted, by Redis, PostgreSQL and SQLite; a Redis that goes and comes back empty.
 package.path = (os.getenv("srcdir") or ".") .. "/spec/e2e/?.lua;" .. package.path
+local signal = require "posix.signal"
 local env = require "lib.env"
 local load = require "lib.load"
 local modes = require "lib.modes"
@@ -126,3 +127,44 @@ for _, name in ipairs(NAMES) do
     end
   end)
 end
+
+
+describe("nodes that exchange once a minute", function()
+  local e
+
+  setup(function()
+    e = env.new()
+  end)
+
+  teardown(function()
+    e:destroy()
+  end)
+
+  it("tell what they have counted when their workers end", function()
+    local service, store = upstream.nginx(e), stores.start(e, "redis")
+    local n = nodes.new(e, {
+      n = 2, front = false, conf = store.conf, yml = stores.yml(service.url, {
+        { "/", "rate-limiting", "hour: 50, sync_rate: 60, " .. stores.fields(store) },
+      }),
+    })
+    local source = env.client()
+    n:start()
+    stores.stay_in_hour(60)
+    for _ = 1, 10 do
+      assert(n:ask(1, source))
+    end
+    local old = n[1]:workers()
+    n[1]:reload()
+    assert(net.wait_until(10, function()
+      for _, pid in ipairs(old) do
+        if signal.kill(pid, 0) == 0 then
+          return false
+        end
+      end
+      return true
+    end), "the old workers do not end")
+    assert.equal("39", assert(n:ask(2, source)).headers["ratelimit-remaining"])
+    e:check()
+    n:stop()
+  end)
+end)

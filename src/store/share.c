@@ -50,6 +50,7 @@ struct share {
     struct event *timer;
     struct entry *buckets[BUCKETS];
     size_t entries, swept_to;
+    unsigned in_flight;      /* exchanges */
     TAILQ_HEAD(, entry) due; /* counted since their last exchange, or it failed */
 };
 
@@ -118,6 +119,7 @@ static void on_shared(void *arg, int code, const struct store_ask *ask)
     struct entry *e = arg;
 
     e->in_flight = false;
+    e->share->in_flight--;
     if (code < 0)
         make_due(e);
     else
@@ -159,6 +161,7 @@ static void exchange(struct entry *e)
         TAILQ_REMOVE(&s->due, e, link);
     e->due = false;
     e->in_flight = true;
+    s->in_flight++;
     channel_share(s->args.channel, &share);
 }
 
@@ -189,17 +192,24 @@ static void sweep(struct share *s)
     }
 }
 
-static void on_timer(int fd, short what, void *arg)
+bool share_exchange(struct share *s)
 {
-    struct share *s = arg;
     struct entry *e, *next;
 
-    (void)fd;
-    (void)what;
     for (e = TAILQ_FIRST(&s->due); e; e = next) {
         next = TAILQ_NEXT(e, link);
         exchange(e);
     }
+    return s->in_flight > 0;
+}
+
+static void on_timer(int fd, short what, void *arg)
+{
+    struct share *s = arg;
+
+    (void)fd;
+    (void)what;
+    (void)share_exchange(s);
     sweep(s);
 }
 

@@ -24,6 +24,9 @@ struct share_args {
 
 struct share *share_new(const struct share_args *args) __attribute__((returns_nonnull));
 
+/* Tells the store what it does not know yet; false when nothing is on its way (any more). */
+bool share_exchange(struct share *s);
+
 /* After its channel, whose end answers what is in flight. */
 void share_free(struct share *s);
 

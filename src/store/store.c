@@ -17,6 +17,7 @@
 #include "store/settings.h"
 #include "store/share.h"
 #include "store/sqlite.h"
+#include <event2/event.h>
 #include <inttypes.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -24,6 +25,8 @@
 
 /* For a transaction of another process to end. */
 #define SQLITE_TIMEOUT_MS 2000
+
+#define LAST_EXCHANGE_US 500000 /* at most, when the process ends */
 
 /* A channel and what it was made of. */
 struct way {
@@ -79,8 +82,39 @@ static void free_way(struct way *w)
     free(w);
 }
 
+static bool exchange_all(struct stores *s)
+{
+    bool under_way = false;
+
+    for (struct store *st = s->stores; st; st = st->next)
+        under_way |= st->share && share_exchange(st->share);
+    return under_way;
+}
+
+static void on_patience_over(int fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    *(bool *)arg = true;
+}
+
+/* What was counted since the last exchange: nobody would tell it after us. */
+static void tell_the_rest(struct stores *s)
+{
+    const struct timeval tv = { 0, LAST_EXCHANGE_US };
+    bool over = false;
+    struct event *timer = event_new(loop_base(s->args.loop), -1, 0, on_patience_over, &over);
+
+    must(timer && event_add(timer, &tv) == 0);
+    while (!over && exchange_all(s))
+        loop_turn(s->args.loop, true);
+    event_free(timer);
+}
+
 void stores_free(struct stores *s)
 {
+    if (exchange_all(s))
+        tell_the_rest(s);
     for (struct way *w = s->ways, *next; w; w = next) {
         next = w->next;
         free_way(w); /* answers what is in flight, to shares too */

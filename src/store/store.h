@@ -31,7 +31,7 @@ struct stores_args {
 
 struct stores *stores_new(const struct stores_args *args) __attribute__((returns_nonnull));
 
-/* Nobody may wait any more. */
+/* Nobody may wait any more. With counts to exchange it runs the loop, half a second at most. */
 void stores_free(struct stores *s);
 
 /*
