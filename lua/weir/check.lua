@@ -21,6 +21,24 @@ local function summary(state)
 end
 
 
+-- C has room for about a thousand bytes of an error (struct err). Of more lines than that, as
+-- many as there is room for, and how many the others are.
+local ROOM = 960
+
+
+local function shorten(text)
+  local at = #text > ROOM and text:sub(1, ROOM):find("\n[^\n]*$")
+
+  if not at then
+    return text
+  end
+
+  local _, others = text:sub(at):gsub("\n", "")
+
+  return text:sub(1, at) .. "and " .. count(others, "more mistake")
+end
+
+
 -- nil when all is well, or the text of the errors, a line for each; and what was found.
 return function()
   local ok, state, err = pcall(require("weir.config").load)
@@ -29,7 +47,7 @@ return function()
     return tostring(state)
   end
   if not state then
-    return err
+    return shorten(err)
   end
   return nil, summary(state)
 end
