@@ -224,10 +224,11 @@ function _M.get(conf)
 end
 
 
--- Whether the server still knows a token that it has refused something to. Where it does not let
--- it ask that, it is taken for gone.
-local function is_known(conf, token)
-  return api.call(conf, { path = "auth/token/lookup-self", token = token }) ~= nil
+-- Whether the server no longer knows a token that it has refused something to. Where it does not
+-- let it ask that, it is taken for gone; where it does not answer, or has no time, it is not.
+local function is_gone(conf, token)
+  local _, _, status = api.call(conf, { path = "auth/token/lookup-self", token = token })
+  return status == 403
 end
 
 
@@ -240,7 +241,7 @@ function _M.replace(conf, token)
   end
   wait_for(entry)
   if entry.token == token then
-    if C.weir_now() < entry.born_at + DOUBT_S or is_known(conf, token) then
+    if C.weir_now() < entry.born_at + DOUBT_S or not is_gone(conf, token) then
       return nil
     end
     wait_for(entry)

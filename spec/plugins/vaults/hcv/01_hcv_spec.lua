@@ -440,6 +440,21 @@ describe("a token of the vault hcv", function()
     assert.same({ READ, LOOK }, targets(8)) -- it is good, but may not
   end)
 
+  it("that was refused is not replaced where the server has no time to say whether it is gone",
+     function()
+    local conf = start(by_role(), "hvs.a", 90)
+    answers.advance(3)
+    for _, status in ipairs({ 429, 503 }) do
+      answers.reply(403, { errors = { "permission denied" } })
+      answers.reply(status, "{}")
+      assert.same({ nil, "HashiCorp Vault answers 403: permission denied" },
+        { hcv.get(conf, "s") })
+    end
+    answers.reply(403, { errors = { "permission denied" } }) -- then nobody answers
+    hcv.get(conf, "s")
+    assert.same({ READ, LOOK, READ, LOOK, READ, LOOK }, targets(3))
+  end)
+
   it("that was refused, and cannot be replaced, says why not", function()
     local conf = start(by_role(), "hvs.a", 90)
     answers.advance(3)
