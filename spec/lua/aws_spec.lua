@@ -251,6 +251,16 @@ describe("weir.cloud.aws", function()
       assert.equal(2, #asked)
     end)
 
+    it("end when an agent says so, however it writes UTC", function()
+      environment({ AWS_CONTAINER_CREDENTIALS_FULL_URI = "http://127.0.0.1:99/x" })
+      answers = { { "", 200, agent_answer("ONE", "2015-08-30T13:36:00.250+00:00") } }
+      local inputs = { region = "keep-5" }
+      assert.equal(now + 3600, credentials.get(inputs).ends_at)
+      answers = { { "", 200, agent_answer("ONE", "tomorrow") } }
+      assert.equal("container credentials: it does not say when the credentials end that it gives",
+        select(2, credentials.get({ region = "keep-6" })))
+    end)
+
     it("are asked for again when they are refused, but not without end", function()
       environment({ AWS_CONTAINER_CREDENTIALS_FULL_URI = "http://127.0.0.1:99/x" })
       answers = { { "", 200, agent_answer("ONE") } }

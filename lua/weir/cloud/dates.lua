@@ -1,7 +1,7 @@
 -- Moments as clouds write them, in seconds since the epoch: of RFC 3339 in UTC,
 -- and of the Date field of HTTP. nil for what is neither.
 
-local floor, match = math.floor, string.match
+local floor, gsub, match = math.floor, string.gsub, string.match
 
 local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9,
                  Oct = 10, Nov = 11, Dec = 12 }
@@ -28,9 +28,9 @@ local function moment(year, month, day, hour, minute, second)
 end
 
 
--- 2026-11-21T20:59:14Z, also with a fraction.
+-- 2026-11-21T20:59:14Z, also with a fraction, also with +00:00.
 function _M.from_rfc3339(text)
-  local year, month, day, hour, minute, second = match(text,
+  local year, month, day, hour, minute, second = match((gsub(text, "[+-]00:00$", "Z")),
     "^(%d%d%d%d)%-(%d%d)%-(%d%d)[Tt ](%d%d):(%d%d):(%d%d)%.?%d*[Zz]$")
   return year and moment(year, month, day, hour, minute, second)
 end

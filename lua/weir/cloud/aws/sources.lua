@@ -78,15 +78,18 @@ local function credentials_of(response)
      or type(found.SecretAccessKey) ~= "string" then
     return nil, "its answer holds no credentials"
   end
-  local credentials = {
-    access_key_id = found.AccessKeyId, secret_access_key = found.SecretAccessKey,
-    session_token = type(found.Token) == "string" and found.Token or nil,
-    ends_at = type(found.Expiration) == "string" and dates.from_rfc3339(found.Expiration) or nil,
-  }
-  if credentials.ends_at and credentials.ends_at <= C.weir_now() then
+  local expiration = type(found.Expiration) == "string" and found.Expiration
+  local ends_at = expiration and dates.from_rfc3339(expiration) or nil
+  if expiration and not ends_at then
+    return nil, "it does not say when the credentials end that it gives"
+  end
+  if ends_at and ends_at <= C.weir_now() then
     return nil, "the credentials that it gives have ended"
   end
-  return credentials
+  return {
+    access_key_id = found.AccessKeyId, secret_access_key = found.SecretAccessKey,
+    session_token = type(found.Token) == "string" and found.Token or nil, ends_at = ends_at,
+  }
 end
 
 
