@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,9 @@
 #include <unistd.h>
 
 #define LISTENERS_MAX 256
-#define BUSY_TRIES 10 /* of 100 ms: workers of a killed master let go of the port */
+/* Processes that were killed a moment ago let go. */
+#define BUSY_TRIES 10
+static const struct timespec BUSY_PAUSE = { 0, 100000000 };
 
 /* What each listener of one configuration needs. */
 struct plan {
@@ -55,6 +56,15 @@ static void note_inode(struct listener *l)
     }
 }
 
+/* One that is dead and not waited for yet has no program any more. */
+static bool is_alive(pid_t pid)
+{
+    char path[40], program[1];
+
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+    return pid > 0 && (readlink(path, program, sizeof program) != -1 || errno != ENOENT);
+}
+
 /*
  * The process that listens on a name, 0 if none does. It is the one that called listen(): workers
  * of a master that was killed may hold its socket for a while, and are in nobody's way.
@@ -71,7 +81,7 @@ static pid_t listener_of(const struct sockaddr_un *name)
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == -1)
         peer.pid = 0;
     close(fd);
-    return peer.pid > 0 && (kill(peer.pid, 0) == 0 || errno == EPERM) ? peer.pid : 0;
+    return peer.pid;
 }
 
 /* Refuses to replace what is not a socket, or is another's. */
@@ -86,7 +96,11 @@ static int check_place(const struct sockaddr_un *name, struct err *e)
     if (!S_ISSOCK(st.st_mode))
         return err_set(e, ERR_CONFIG, "%s exists and is no socket: remove it", path);
     pid = listener_of(name);
-    if (pid == 0 || pid == getpid())
+    if (pid == getpid())
+        return 0;
+    for (int tries = 0; is_alive(pid) && tries < BUSY_TRIES; tries++)
+        nanosleep(&BUSY_PAUSE, NULL);
+    if (!is_alive(pid))
         return 0;
     return err_set(e, ERR_CONFIG, "the process %d listens on %s: stop it, or choose another path",
                    (int)pid, path);
@@ -123,7 +137,6 @@ static int bind_unix(int fd, const struct address *a, const struct plan *plan, s
 static int bind_tcp(int fd, const struct address *a, const char *spec, const struct plan *plan,
                     struct err *e)
 {
-    const struct timespec pause = { 0, 100000000 };
     int on = 1, rc;
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -137,7 +150,7 @@ static int bind_tcp(int fd, const struct address *a, const char *spec, const str
             return 0;
         if (errno != EADDRINUSE || tries == BUSY_TRIES)
             return err_set_errno(e, "cannot listen on %s", spec);
-        nanosleep(&pause, NULL);
+        nanosleep(&BUSY_PAUSE, NULL);
     }
 }
 
