@@ -126,6 +126,41 @@ describe("the master", function()
     w.proc = nil
   end)
 
+  it("that is starting is not taken for one that was killed", function()
+    weir.write_plugin(e, "slow", ([[
+      if io.open("%s") then
+        local ffi = require "ffi"
+        ffi.cdef("int usleep(unsigned);")
+        for _ = 1, 3 do
+          ffi.C.usleep(999999)
+        end
+      end
+      return { VERSION = "1.0.0", PRIORITY = 1, access = function() end }
+    ]]):format(e:path("run/slow")))
+    make({ plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) })
+    w:write_yml(limits.sample_yml(service.url) .. "plugins:\n  - name: slow\n")
+    w:start()
+    assert(w:reload())
+    local killed = w.master
+    w.proc:kill(signal.SIGKILL)
+    assert(net.wait_until(10, function()
+      return #proc.belonging_to(w.conf_path) == 0
+    end), "workers outlive their master")
+    e:write("run/slow", "")
+    local start = w:command_beside("start")
+    assert(net.wait_until(10, function()
+      local pid = e:read("run/weir.pid"):match("%d+")
+      return pid and tonumber(pid) ~= killed
+    end))
+    for _, verb in ipairs({ "reload", "status", "upgrade" }) do
+      local text, code = w:command(verb)
+      assert.equal(1, code, text)
+      assert.matches("^weir: weir, pid %d+, does not serve yet", text)
+    end
+    assert.equal(0, start:wait(30))
+    w.proc = nil
+  end)
+
   it("ends a new binary that it has started, when it is stopped itself", function()
     e:write("plugins/vaults/slow/schema.lua", [[
       return { name = "slow", fields = require("weir.schema.vault").fields({}) }

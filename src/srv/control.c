@@ -19,8 +19,8 @@
 
 #define POLL_MS 20
 #define STOP_SPARE_MS 15000   /* over drain_timeout */
-#define RELOAD_WAIT_MS 100000 /* more than the master grants a reload */
-#define UPGRADE_WAIT_MS 80000 /* or an upgrade */
+#define RELOAD_WAIT_MS 220000 /* more than the master grants a reload and what it follows */
+#define UPGRADE_WAIT_MS 80000 /* more than it grants an upgrade */
 
 struct instance {
     char pid_file[4096];
@@ -63,6 +63,27 @@ static int not_running(const struct instance *i, struct err *e)
     return err_set(e, ERR_CONFIG, "weir is not running (nobody holds %s)", i->pid_file);
 }
 
+static int read_state(const struct instance *i, struct state *s, struct err *e)
+{
+    int rc = state_read(s, i->pid_file, e);
+
+    if (rc == ERR_SYSTEM && errno == ENOENT)
+        return err_set(e, rc, "weir, pid %d, does not serve yet: it has written no %s.state",
+                       (int)i->pid, i->pid_file);
+    return rc;
+}
+
+/* The instance, which must run, and what it says of itself. */
+static int find_running(struct instance *out, struct state *s, const char *conf_path,
+                        const char *prefix, struct err *e)
+{
+    int rc = find(out, conf_path, prefix, e);
+
+    if (rc == 0)
+        return not_running(out, e);
+    return rc == 1 ? read_state(out, s, e) : rc;
+}
+
 static int send_signal(const struct instance *i, int sig, struct err *e)
 {
     if (kill(i->pid, sig) == 0)
@@ -95,27 +116,39 @@ int control_stop(const char *conf_path, const char *prefix, int sig, bool may_be
     return 0;
 }
 
-/* The reload that answers this command is the first that begins after it. */
-static int wait_for_reload(const struct instance *i, uint64_t before, struct err *e)
+/*
+ * Until *done, a count in s, is above before, or another master has taken over, which has read
+ * what there is: it writes the state then.
+ */
+static int wait_until_done(const struct instance *i, struct state *s, const uint64_t *done,
+                           uint64_t before, int64_t span_ms, struct err *e)
 {
-    int64_t end_ms = clock_mono_ms() + RELOAD_WAIT_MS;
-    struct state s;
+    int64_t end_ms = clock_mono_ms() + span_ms;
     pid_t pid;
 
     for (;;) {
         if (!pidfile_is_held(i->pid_file, &pid))
-            return err_set(e, ERR_CLOSED, "weir stopped during the reload; see its log");
-        if (state_read(&s, i->pid_file, NULL) == 0 && (s.reloads_done > before || s.pid != i->pid))
-            break; /* another pid: a new binary, which has read what there is */
+            return err_set(e, ERR_CLOSED, "weir stopped meanwhile; see its log");
+        if (state_read(s, i->pid_file, NULL) == 0 && (*done > before || s->pid != i->pid))
+            return 0;
         if (clock_mono_ms() > end_ms)
             return err_set(e, ERR_TIMEOUT, "no answer from the master, pid %d; see its log",
                            (int)i->pid);
         pause_ms(POLL_MS);
     }
-    if (s.pid == i->pid && !s.reload_good)
+}
+
+/* The reload that answers this command is the first that begins after it. */
+static int wait_for_reload(const struct instance *i, struct state *s, struct err *e)
+{
+    int rc = wait_until_done(i, s, &s->reloads_done, s->reloads_begun, RELOAD_WAIT_MS, e);
+
+    if (rc != 0)
+        return rc;
+    if (s->pid == i->pid && !s->reload_good)
         return err_set(e, ERR_CONFIG, "reload failed, the old configuration stays: %s",
-                       s.reload_text);
-    printf("%s\n", s.reload_text);
+                       s->reload_text);
+    printf("%s\n", s->reload_text);
     return 0;
 }
 
@@ -123,39 +156,22 @@ int control_reload(const char *conf_path, const char *prefix, struct err *e)
 {
     struct instance i;
     struct state s;
-    int rc = find(&i, conf_path, prefix, e);
+    int rc = find_running(&i, &s, conf_path, prefix, e);
 
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
-        return not_running(&i, e);
-    rc = state_read(&s, i.pid_file, e);
     if (rc == 0)
         rc = send_signal(&i, SIGHUP, e);
-    return rc == 0 ? wait_for_reload(&i, s.reloads_begun, e) : rc;
+    return rc == 0 ? wait_for_reload(&i, &s, e) : rc;
 }
 
-/* Another master writes the state when it has taken over. */
-static int wait_for_upgrade(const struct instance *i, uint64_t before, struct err *e)
+static int wait_for_upgrade(const struct instance *i, struct state *s, struct err *e)
 {
-    int64_t end_ms = clock_mono_ms() + UPGRADE_WAIT_MS;
-    struct state s;
-    pid_t pid;
+    int rc = wait_until_done(i, s, &s->upgrades_done, s->upgrades_begun, UPGRADE_WAIT_MS, e);
 
-    for (;;) {
-        if (!pidfile_is_held(i->pid_file, &pid))
-            return err_set(e, ERR_CLOSED, "weir stopped during the upgrade; see its log");
-        if (state_read(&s, i->pid_file, NULL) == 0 && (s.upgrades_done > before || s.pid != i->pid))
-            break;
-        if (clock_mono_ms() > end_ms)
-            return err_set(e, ERR_TIMEOUT,
-                           "the master, pid %d, did not hand over in time; see its log",
-                           (int)i->pid);
-        pause_ms(POLL_MS);
-    }
-    if (s.pid == i->pid)
-        return err_set(e, ERR_CONFIG, "upgrade failed, what runs goes on: %s", s.upgrade_text);
-    printf("pid %d has taken over: %s\n", (int)s.pid, s.reload_text);
+    if (rc != 0)
+        return rc;
+    if (s->pid == i->pid)
+        return err_set(e, ERR_CONFIG, "upgrade failed, what runs goes on: %s", s->upgrade_text);
+    printf("pid %d has taken over: %s\n", (int)s->pid, s->reload_text);
     return 0;
 }
 
@@ -170,7 +186,7 @@ static uid_t owner_of(pid_t pid)
 }
 
 /* An older master does not know that there is an environment to be taken over. */
-static int upgrade_here(const struct instance *i, uint64_t before, struct err *e)
+static int upgrade_here(const struct instance *i, struct state *s, struct err *e)
 {
     const union sigval mark = { .sival_int = UPGRADE_WITH_ENVIRONMENT };
     int rc = environment_offer(i->pid_file, owner_of(i->pid), e), sent;
@@ -181,7 +197,7 @@ static int upgrade_here(const struct instance *i, uint64_t before, struct err *e
     if (sigqueue(i->pid, SIGUSR2, mark) == -1)
         return err_set_errno(e, "cannot signal the master, pid %d", (int)i->pid);
     sent = environment_send(i->pid_file, &why);
-    rc = wait_for_upgrade(i, before, e);
+    rc = wait_for_upgrade(i, s, e);
     return rc == 0 && sent != 0 ? err_set(e, ERR_CLOSED, "the new binary serves, but %s", why.text)
                                 : rc;
 }
@@ -190,20 +206,15 @@ int control_upgrade(const char *conf_path, const char *prefix, bool with_environ
 {
     struct instance i;
     struct state s;
-    int rc = find(&i, conf_path, prefix, e);
+    int rc = find_running(&i, &s, conf_path, prefix, e);
 
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
-        return not_running(&i, e);
-    rc = state_read(&s, i.pid_file, e);
     if (rc == 0 && s.upgrades_begun > s.upgrades_done)
         return err_set(e, ERR_CONFIG, "an upgrade is going on already");
     if (rc == 0 && with_environment)
-        return upgrade_here(&i, s.upgrades_begun, e);
+        return upgrade_here(&i, &s, e);
     if (rc == 0)
         rc = send_signal(&i, SIGUSR2, e);
-    return rc == 0 ? wait_for_upgrade(&i, s.upgrades_begun, e) : rc;
+    return rc == 0 ? wait_for_upgrade(&i, &s, e) : rc;
 }
 
 int control_find(const char *conf_path, const char *prefix, struct state *out, struct err *e)
@@ -212,7 +223,7 @@ int control_find(const char *conf_path, const char *prefix, struct state *out, s
     int rc = find(&i, conf_path, prefix, e);
 
     if (rc == 1)
-        rc = state_read(out, i.pid_file, e);
+        rc = read_state(&i, out, e);
     else if (rc == 0)
         return 0;
     return rc == 0 ? 1 : rc;
@@ -222,12 +233,7 @@ int control_status(const char *conf_path, const char *prefix, struct err *e)
 {
     struct instance i;
     struct state s;
-    int rc = find(&i, conf_path, prefix, e);
+    int rc = find_running(&i, &s, conf_path, prefix, e);
 
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
-        return not_running(&i, e);
-    rc = state_read(&s, i.pid_file, e);
     return rc == 0 ? status_print(&s, e) : rc;
 }

@@ -70,8 +70,10 @@ static int open_files(struct master *m, const struct conf *conf, int pid_fd, str
 {
     int rc = pidfile_open(&m->pidfile, conf->pid_file, pid_fd, e);
 
-    if (rc == 0 && !m->upgrade.old_master)
+    if (rc == 0 && !m->upgrade.old_master) {
+        state_remove(m->pidfile.path); /* of a master that was killed */
         rc = pidfile_write(&m->pidfile, e);
+    }
     if (rc == 0 && mkdir(conf->prefix, 0755) == -1 && errno != EEXIST)
         rc = err_set_errno(e, "prefix: cannot make the directory %s", conf->prefix);
     if (rc == 0)
