@@ -249,18 +249,29 @@ static void sleep_until(int64_t at_ms)
         usleep(1000);
 }
 
+/* Once more when a busy machine was slower than the window is long. */
+static struct asked admit_in_half_a_second(void)
+{
+    struct asked a;
+
+    do {
+        a = make(STORE_ADMIT, "a", -500, 3, 1, 9);
+        run(&a, 1);
+    } while (a.code == STORE_STALE);
+    assert_int_equal(a.code, 0);
+    return a;
+}
+
 static void test_windows_end(void **state)
 {
     struct asked a;
 
     (void)state;
     sleep_until(window(-500, 0, 500).start_ms + 5);
-    a = make(STORE_ADMIT, "a", -500, 3, 1, 9);
-    run_well(&a);
+    a = admit_in_half_a_second();
     assert_int_equal(a.ask.granted, 3);
     sleep_until(a.ask.w[0].end_ms + 1);
-    a = make(STORE_ADMIT, "a", -500, 3, 1, 9);
-    run_well(&a);
+    a = admit_in_half_a_second();
     assert_int_equal(a.ask.granted, 3);
     assert_int_equal(a.ask.used[0], 0);
     assert_int_equal(a.ask.previous[0], 0);
