@@ -15,7 +15,7 @@ local DOMAINS = { PUBLIC, "vault.azure.cn", "vault.usgovcloudapi.net" }
 local _M = { VERSION = "1.0.0" }
 
 local function audience_of(uri)
-  local host = uri:match("^https?://([^/:]+)")
+  local host = uri:lower():match("^https?://([^/:]+)")
   for _, domain in ipairs(DOMAINS) do
     if host and host:sub(-#domain - 1) == "." .. domain then
       return "https://" .. domain

@@ -57,6 +57,7 @@ describe("the vault azure", function()
   it("asks for a token of the cloud that the Key Vault is in", function()
     for uri, scope in pairs({
       ["https://v.vault.azure.cn/"] = "https://vault.azure.cn/.default",
+      ["https://My-Vault.Vault.Azure.CN"] = "https://vault.azure.cn/.default",
       ["https://v.vault.usgovcloudapi.net:443"] = "https://vault.usgovcloudapi.net/.default",
       ["https://vault.azure.cn.example"] = "https://vault.azure.net/.default",
     }) do
