@@ -16,8 +16,24 @@ local TO_HEAD = [[
 return { PRIORITY = 1, VERSION = "1.0.0",
          access = function() kong.service.request.set_method("HEAD") end }
 ]]
+local TO_200 = [[
+return { PRIORITY = 1, VERSION = "1.0.0",
+         header_filter = function() kong.response.set_status(200) end }
+]]
 local SCHEMA = [[
-return { name = "to-head", fields = { { config = { type = "record", fields = {} } } } }
+return { name = "%s", fields = { { config = { type = "record", fields = {} } } } }
+]]
+
+-- What is beyond a plugin's means, but for this one: a failure of weir's own Lua half.
+local BREAKS = [[
+local Breaks = { PRIORITY = 1, VERSION = "1.0.0" }
+
+function Breaks:body_filter()
+  require("weir.respond").recover = error
+  require("weir.wait").ctx.body_chunk = true
+end
+
+return Breaks
 ]]
 
 local YML = [[
@@ -26,7 +42,9 @@ services:
   - { name: service, url: "%s", routes: [
       { name: waits, hosts: [ waits ] },
       { name: buffers, hosts: [ buffers ] },
-      { name: becomes-head, hosts: [ becomes-head ] } ] }
+      { name: becomes-head, hosts: [ becomes-head ] }, { name: breaks, hosts: [ breaks ] } ] }
+  - { name: not-modified, url: "%s", routes: [
+      { name: not-modified, hosts: [ not-modified ] } ] }
 routes:
   - { name: head, hosts: [ head ] }
   - { name: long, hosts: [ long ] }
@@ -36,6 +54,8 @@ plugins:
   - { name: pdk-run, route: buffers, config: {
       access: 'kong.service.request.enable_buffering()' } }
   - { name: to-head, route: becomes-head }
+  - { name: breaks, route: breaks }
+  - { name: to-200, route: not-modified }
   - name: pdk-run
     route: head
     config:
@@ -70,10 +90,14 @@ describe("at the edges", function()
   setup(function()
     e = env.new()
     service = upstream.nginx(e)
-    e:write("plugins/to-head/handler.lua", TO_HEAD)
-    e:write("plugins/to-head/schema.lua", SCHEMA)
-    w = weir.new(e, { yml = YML:format(service.url), conf = {
-      workers = 1, plugins = "pdk-run,to-head", idle_timeout = IDLE_S .. "s",
+    for name, handler in pairs({ ["to-head"] = TO_HEAD, ["to-200"] = TO_200, breaks = BREAKS }) do
+      e:write("plugins/" .. name .. "/handler.lua", handler)
+      e:write("plugins/" .. name .. "/schema.lua", SCHEMA:format(name))
+    end
+    local unchanged = upstream.raw(e, {
+      ["*"] = "HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\n" })
+    w = weir.new(e, { yml = YML:format(service.url, unchanged.url), conf = {
+      workers = 1, plugins = "pdk-run,to-head,to-200,breaks", idle_timeout = IDLE_S .. "s",
       plugin_dir = env.srcdir .. "/spec/fixtures/plugins," .. e:path("plugins"),
     } })
     w:start()
@@ -141,5 +165,24 @@ describe("at the edges", function()
     assert.equal(200, got.status)
     assert.equal("", got.body)
     assert.not_equal("6", got.headers["content-length"])
+  end)
+
+  it("a response without a body that becomes one with a body has none, and says so", function()
+    local got = ask("not-modified")
+    assert.equal(200, got.status)
+    assert.equal("", got.body)
+    assert.not_equal("6", got.headers["content-length"])
+  end)
+
+  -- The last one: the worker is not to be trusted any more.
+  it("a failure of weir's own breaks the answer off", function()
+    local c = assert(fcgi.connect(w.unix))
+    assert(c:send(request("breaks")))
+    local got, why = c:answer()
+    c:close()
+    assert.is_nil(got)
+    assert.equal("closed", why)
+    w:expect_log("a coroutine of weir itself failed", "any")
+    w:expect_log("%[weir%]", "any")
   end)
 end)

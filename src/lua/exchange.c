@@ -463,8 +463,10 @@ void exchange_send_head(struct req *req, bool filtered)
 {
     const struct http1_head *head = &req->exchange->http.response;
 
-    /* a plugin may have made HEAD of the client's method: then the body is empty */
-    if (filtered || !head->has_length || (head->to_head && !req_bodyless(req)))
+    /* of HEAD or 304 a plugin may have made something that has a body: then that is empty */
+    bool is_missing = head->framing == HTTP1_BODY_NONE && head->content_length > 0;
+
+    if (filtered || !head->has_length || (is_missing && !req_bodyless(req)))
         req->resp_content_length = -1;
     else if (req->resp_content_length >= 0)
         req->resp_content_length = (int64_t)head->content_length;

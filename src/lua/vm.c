@@ -163,6 +163,8 @@ static void on_request_failed(struct req *req)
         req->status = 500;
         req->source = SOURCE_ERROR;
         req_send_head(req);
+    } else {
+        req->broken = true;
     }
     if (req->state < REQ_ANSWERED)
         req_send_end(req);
