@@ -104,7 +104,8 @@ describe("declarative, vaults", function()
       errors_of("vaults:\n- {name: zork, prefix: my}"))
     assert.same({ "4 vaults[1].prefix: must not be one of: env, hcv" },
       errors_of("vaults:\n- name: env\n  prefix: hcv"))
-    assert.same({ "4 vaults[1].prefix: invalid value: My" },
+    assert.same({ "4 vaults[1].prefix: expected two or more small letters, digits and '-', "
+                  .. "a letter first and no '-' last" },
       errors_of("vaults:\n- name: env\n  prefix: My"))
     assert.same({ "3 vaults[1].prefix: required field missing" },
       errors_of("vaults:\n- name: env"))

@@ -207,10 +207,10 @@ static void test_what_is_wrong_in_weir_conf_is_told(void **state)
                      check("declarative_config = off\nredis_cluster_addresses = a:b\n", &e));
     assert_string_equal(e.text, "weir.conf: redis: \"a:b\" is no host:port");
     assert_int_equal(
-        ERR_SYSTEM,
+        ERR_CONFIG,
         check("declarative_config = off\nlua_ssl_trusted_certificate = /nowhere/ca.pem\n", &e));
-    assert_string_equal(e.text, "weir.conf: lua_ssl_trusted_certificate: /nowhere/ca.pem: No such "
-                                "file or directory");
+    assert_string_equal(e.text, "weir.conf:2: lua_ssl_trusted_certificate: cannot read "
+                                "/nowhere/ca.pem: No such file or directory");
 }
 
 int main(void)
