@@ -94,7 +94,7 @@ static void change_password(const char *to)
 
 static void cut(void)
 {
-    pg_server_ask(the_admin, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    pg_server_ask(the_admin, "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity"
                              " WHERE usename = 'weir'");
     for (int i = 0; i < 20; i++, usleep(2000))
         loop_turn(the_loop, false);
@@ -197,7 +197,7 @@ static void test_a_vault_that_is_slow(void **state)
 {
     (void)state;
     pg_free(the_pg);
-    the_settings.timeout_ms = 400;
+    the_settings.timeout_ms = 1000;
     the_pg = pg_new(the_loop, the_resolver, &the_settings, NULL);
     change_password("second");
     the_keeper.wait_ms = -1;

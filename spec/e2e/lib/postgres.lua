@@ -121,9 +121,9 @@ function postgres:restart()
   self:start()
 end
 
--- Cuts all connections of the user weir; their number.
+-- Cuts all connections of the user weir, and waits until they are; their number.
 function postgres:terminate_backends()
-  return tonumber(self:sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+  return tonumber(self:sql("SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity "
                            .. "WHERE usename = 'weir'"))
 end
 
