@@ -123,7 +123,9 @@ end
 local function take_from_sibling(cell)
   local is_taken = take(cell, cell.asked and C.WEIR_OTHER_OF_SIBLINGS or C.WEIR_OF_SIBLINGS)
   if is_taken then
-    cell.fresh, cell.asked = nil, nil
+    if cell.asked then
+      cell.fresh, cell.asked = nil, nil
+    end
     succeed(cell)
   end
   return is_taken
@@ -222,7 +224,7 @@ end
 -- The members of a secret change together.
 local function on_due(cell)
   for other in pairs(cell.kin or {}) do
-    if other ~= cell and not other.looking then
+    if other ~= cell then
       take_from_sibling(other)
     end
   end
@@ -361,10 +363,9 @@ end
 
 
 -- What another look-up has found out about a cell: value | nil, err, ttl_s, as produce gives it.
+-- Its own one, if it runs, will say the same.
 function _M.offer(cell, value, err, ttl_s)
-  if not cell.looking then
-    settle(cell, true, value, err, ttl_s)
-  end
+  settle(cell, true, value, err, ttl_s)
 end
 
 

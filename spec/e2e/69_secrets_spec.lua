@@ -64,6 +64,12 @@ local teller = { PRIORITY = 1, VERSION = "1.0.0" }
 function teller:access(conf)
   while kong.request.get_query_arg("burn") and timer.at(2, print) do -- all timers that there are
   end
+  for _ = 1, tonumber(kong.request.get_query_arg("compare") or 0) do
+    if conf.word ~= conf.deep.list[1] then
+      return kong.response.exit(200, conf.word .. " beside " .. conf.deep.list[1])
+    end
+    timer.sleep(0.001)
+  end
   if kong.request.get_query_arg("timers") then
     return kong.response.exit(200, tostring(timer.count))
   end
@@ -359,6 +365,18 @@ describe("a secret", function()
     write("a", [[return '{"user":"u2","word":"w2"}']])
     until_body("string:u2", 3)
     assert.equal("string:w2", ask("list").body)
+  end)
+
+  waiting_it("of two members changes for both at once where both are due", function()
+    write("a", [[_G.n = (_G.n or 0) + 1 sleep(0.4) -- for longer than the two are apart
+                 return '{"user":"' .. _G.n .. '","word":"' .. _G.n .. '"}']])
+    start("{ word: '{vault://book/a/user?ttl=1}', "
+      .. "deep: { list: [ '{vault://book/a/word?ttl=1}' ] } }")
+    local answer = assert(fcgi.once(w.unix, {
+      timeout = 20, params = { REQUEST_URI = "/?compare=2000" },
+    }))
+    assert.matches("^string:%d+$", answer.body)
+    assert.is_true(calls("a") > 2)
   end)
 
   it("may be needed by the vault of another", function()

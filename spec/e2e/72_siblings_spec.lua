@@ -125,11 +125,12 @@ describe("of several workers", function()
         return seen(text) == 4
       end), text .. " is there " .. seen(text) .. " times:\n" .. e:read("tmp/seen"))
     end
-    local _, lines = e:read("tmp/seen"):gsub("\n", "")
-    assert.equal(4 * n, lines, e:read("tmp/seen")) -- no pair that does not belong together
-    -- each one for itself would make two, at least, in four seconds
+    for user, word in e:read("tmp/seen"):gmatch("user%-(%d+)/word%-(%d+)") do
+      assert.equal(user, word, e:read("tmp/seen"))
+    end
+    -- 0.6 in a second; each one for itself would make more than two
     local passed_s, asked = net.now() - begun, reads() - 4
-    assert.is_true(asked >= passed_s / 4 and asked <= passed_s / 0.9,
+    assert.is_true(asked >= passed_s / 4 and asked <= passed_s * 1.5,
                    ("%d look-ups in %.1f s"):format(asked, passed_s))
   end)
 
