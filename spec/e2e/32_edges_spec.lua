@@ -8,7 +8,7 @@ local net = require "lib.net"
 local upstream = require "lib.upstream"
 local weir = require "lib.weir"
 
-local IDLE_S = 1
+local IDLE_S = 2
 local LONG_BYTES = 8000000 -- more than any socket takes; see YML
 
 -- Without a body_filter: the service's length is the response's.
@@ -125,9 +125,9 @@ describe("at the edges", function()
     local c = assert(fcgi.connect(w.unix))
     assert(c:send(request("buffers")))
     assert(c:answer())
-    net.sleep(0.7 * IDLE_S)
+    net.sleep(0.6 * IDLE_S)
     assert(c:send(request("long")))
-    net.sleep(0.7 * IDLE_S)
+    net.sleep(0.6 * IDLE_S)
     local got = assert(c:answer(1, 60))
     c:close()
     assert.equal(LONG_BYTES, #got.body)
