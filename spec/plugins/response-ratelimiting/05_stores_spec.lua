@@ -213,20 +213,21 @@ describe("response-ratelimiting whose questions take a while", function()
     sleep_to(second + 1.1)
     local others = ask(both[2], costs.target("/border", "A=2"), client).status
     local refused = assert(c:answer(1, 10)).status
-    local next_one = ask(both[2], costs.target("/border", "A=1"), client)
+    local next_one = ask(both[2], costs.target("/border", "A=1"), client).status
     c:close()
-    return { others, refused, next_one.status }, left(next_one, "a", "hour")
+    return { others, refused, next_one }
   end
 
   it("gives back nothing of the second behind that it was counted in", function()
     stores.stay_in_hour(60)
-    local statuses, hour
     for _ = 1, 8 do
-      local second = os.time() + 2
-      statuses, hour = ask_across_border(env.client(), second)
+      local client, second = env.client(), os.time() + 2
+      local statuses = ask_across_border(client, second)
       if os.time() == second + 1 then -- else it was too slow to tell the seconds apart
         assert.same({ 200, 429, 429 }, statuses)
-        assert.equal(98, hour)
+        assert.is_true(net.wait_until(5, function() -- in the hour, which lasts, it is
+          return left(ask(both[2], "/border", client), "a", "hour") == 98
+        end))
         break
       end
     end
