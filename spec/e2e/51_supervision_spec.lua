@@ -161,6 +161,24 @@ describe("the master", function()
     w.proc = nil
   end)
 
+  it("takes a trial that never ends with it when it is killed", function()
+    local keys = { plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) }
+    make(keys)
+    local p = e:spawn({ "python3", "-c", DEAF, weir.bin, "start", "--foreground", "-c",
+                        w.conf_path }, { env = weir.mode_environment() })
+    assert(w:wait_log("generation 1 serves", 20))
+    weir.write_plugin(e, "endless", "while true do end")
+    signal.kill(p.pid, signal.SIGHUP)
+    assert(net.wait_until(10, function()
+      return #proc.children(p.pid) == 3
+    end))
+    net.sleep(0.5) -- it asks for the signal
+    p:kill(signal.SIGKILL)
+    assert(net.wait_until(5, function()
+      return #proc.belonging_to(w.conf_path) == 0
+    end), "a process outlives its master")
+  end)
+
   it("ends a new binary that it has started, when it is stopped itself", function()
     e:write("plugins/vaults/slow/schema.lua", [[
       return { name = "slow", fields = require("weir.schema.vault").fields({}) }
