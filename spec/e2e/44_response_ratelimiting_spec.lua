@@ -175,7 +175,8 @@ for _, kind in ipairs({ "lighttpd", "nginx" }) do
 
     it("drops bodies of any size and form, and confuses no connection by that", function()
       local poor, rich = env.client(), env.client()
-      local size = modes.is_slow() and 10000 or 1000000
+      -- lighttpd closes a kept connection after five idle seconds: the other answer comes before
+      local size = env.mode == "slow-io" and 2000 or modes.is_slow() and 10000 or 1000000
       assert.equal(200, ask(address, "/quota", "Videos=4", { source = poor }).status)
       local c = assert(http.connect(address, { source = poor }))
       for _, more in ipairs({ "bytes=0", "bytes=3", "bytes=" .. size, "chunked=1&bytes=" .. size,
