@@ -78,7 +78,7 @@
     X(PATH, access_log, "off", 0, 0, 1, \
       "A file that gets a line for each request, or off.") \
     X(SIZE, counter_memory, "32m", 1 << 18, INT64_C(1) << 40, 0, \
-      "The memory of the counter table that all workers share.") \
+      "The memory of the counter table that all workers share, reserved at the start.") \
     X(PATH, counter_file, "", 0, 0, 0, \
       "A file to keep the counters in, so that they outlive a restart; empty: shared memory, kept over reload, upgrade and crash.") \
     X(LIST, trusted_ips, "", 0, 0, 1, \

@@ -14,7 +14,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define MAGIC UINT64_C(0x31206e6967657277) /* "wregin 1" */
@@ -157,21 +156,23 @@ static enum verdict judge(const struct opening *x)
     return judge_header(x, &st);
 }
 
-/* Pages come when they are used, and then there is only SIGBUS: so ask before. */
-static int check_room(const struct opening *x)
+/* Pages that come when they are first used may find no room then, and there is only SIGBUS. */
+static int reserve(const struct opening *x)
 {
-    struct statvfs fs;
-    uint64_t free_bytes;
+    int error;
 
-    if (fstatvfs(x->fd, &fs) == -1)
-        return err_set_errno(x->e, "shared memory: cannot examine %s", x->path);
-    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (fs.f_blocks && free_bytes < x->bytes)
-        return err_set(x->e, ERR_CONFIG,
-                       "shared memory: %s needs %zu KiB, and its file system has %llu KiB free; "
-                       "make counter_memory smaller",
-                       x->path, x->bytes >> 10, (unsigned long long)free_bytes >> 10);
-    return 0;
+    if (ftruncate(x->fd, 0) == -1)
+        return err_set_errno(x->e, "shared memory: cannot size %s", x->path);
+    do
+        error = posix_fallocate(x->fd, 0, (off_t)x->bytes);
+    while (error == EINTR);
+    if (error == 0)
+        return 0;
+    (void)!ftruncate(x->fd, 0); /* what there was room for */
+    return err_set(x->e, ERR_CONFIG,
+                   "shared memory: cannot reserve %zu KiB for %s: %s; make counter_memory smaller, "
+                   "or room in its file system",
+                   x->bytes >> 10, x->path, strerror(error));
 }
 
 static int fill_header(const struct opening *x)
@@ -191,12 +192,10 @@ static int fill_header(const struct opening *x)
 static int make(const struct opening *x)
 {
     const struct region_options *o = x->o;
-    int rc = check_room(x);
+    int rc = reserve(x);
 
     if (rc)
         return rc;
-    if (ftruncate(x->fd, 0) == -1 || ftruncate(x->fd, (off_t)x->bytes) == -1)
-        return err_set_errno(x->e, "shared memory: cannot size %s", x->path);
     if ((o->uid != (uid_t)-1 || o->gid != (gid_t)-1) && fchown(x->fd, o->uid, o->gid) == -1)
         return err_set_errno(x->e, "shared memory: cannot give %s to its user", x->path);
     if (fchmod(x->fd, o->mode) == -1)

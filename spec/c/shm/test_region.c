@@ -372,17 +372,16 @@ static void makers_may_be_killed(void **state)
     }
 }
 
-static void memory_is_taken_when_it_is_used(void **state)
+/* Who else fills the file system later does no harm. */
+static void memory_is_there_before_it_is_used(void **state)
 {
-    struct region r = open_good(the_file, 64u << 20, REGION_CREATED);
+    struct region r = open_good(the_file, 4u << 20, REGION_CREATED);
     struct stat st;
 
     (void)state;
-    counters(&r)[1 << 20] = 'x';
-    assert_int_equal(msync(r.base, r.bytes, MS_SYNC), 0);
     assert_int_equal(stat(the_file, &st), 0);
-    assert_int_equal(st.st_size, 64 << 20);
-    assert_true(st.st_blocks * 512 <= 128 << 10);
+    assert_int_equal(st.st_size, 4 << 20);
+    assert_true(st.st_blocks * 512 >= 4 << 20);
     region_close(&r);
 }
 
@@ -405,7 +404,7 @@ int main(void)
         TEST(who_is_making_it_is_waited_for),
         TEST(many_make_it_at_once),
         TEST(makers_may_be_killed),
-        TEST(memory_is_taken_when_it_is_used),
+        TEST(memory_is_there_before_it_is_used),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
