@@ -102,7 +102,10 @@ describe("Apache", function()
     end)
   end)
 
-  describe("when a full socket cuts the ends of long answers off", function()
+  -- the sanitizer must be the first library that is loaded
+  local cut_describe = env.mode == "asan" and function() end or describe
+
+  cut_describe("when a full socket cuts the ends of long answers off", function()
     local front
 
     setup(function()
@@ -118,10 +121,7 @@ describe("Apache", function()
       w:stop()
     end)
 
-    -- the sanitizer must be the first library that is loaded
-    local cut_it = env.mode == "asan" and function() end or it
-
-    cut_it("stays in step with the records of its kept connection", function()
+    it("stays in step with the records of its kept connection", function()
       for _ = 1, 30 do
         local got = assert(http.request(front.address, { source = env.client() }))
         assert.equal(200, got.status)
