@@ -1,7 +1,8 @@
--- The boundary to C: declares weir_ffi.h (its text comes with the binary, so
--- that both sides always agree) and keeps the scratch cells that out-parameters
--- use. A cell is read before the next call that fills it, never kept.
+-- The boundary to C: declares weir_ffi.h (its text comes with the binary) and
+-- keeps the scratch cells that out-parameters use. A cell is read before the
+-- next call that fills it, never kept.
 
+local abi = require "weir.abi"
 local ffi = require "ffi"
 
 local host = weir_host -- luacheck: globals weir_host
@@ -11,14 +12,15 @@ if not host then
   error("weir.ffi works only inside the weir program")
 end
 
+if abi.sum(host.cdef) ~= abi.SUM then
+  error("the Lua files in " .. host.data_dir .. " are of another build than this weir ("
+        .. host.version .. "): install both from the same one", 0)
+end
+
 ffi.cdef(host.cdef)
 
 local C = ffi.C
 local ffi_string = ffi.string
-
-if C.weir_abi() ~= C.WEIR_ABI then
-  error("the Lua files in " .. host.data_dir .. " belong to another version of weir")
-end
 
 local _M = {
   C = C,

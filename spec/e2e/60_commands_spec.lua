@@ -216,6 +216,15 @@ describe("the command weir", function()
     assert.equal(0, code, text)
   end)
 
+  it("refuses the Lua files of another build", function()
+    local text = proc.read_file(env.srcdir .. "/lua/weir/abi.lua")
+    proc.run({ "cp", "-r", env.srcdir .. "/lua", e:path("lua") })
+    e:write("lua/weir/abi.lua", (text:gsub("SUM = %d+", "SUM = 1")))
+    local out, code = w:command("check", { vars = { WEIR_DATA_DIR = e.dir } })
+    assert.equal(1, code)
+    assert.matches("are of another build than this weir", out)
+  end)
+
   it("misused ends with status 2 and says how it is used", function()
     for _, argv in ipairs({ { "no-such-command" }, { "start", "--no-such-option" }, {} }) do
       local text, code = proc.run({ weir.bin, unpack(argv) }, { env = weir.mode_environment() })

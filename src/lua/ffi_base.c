@@ -31,11 +31,6 @@ static struct {
     bool is_open; /* let_go follows */
 } the_timers;
 
-int weir_abi(void)
-{
-    return WEIR_ABI;
-}
-
 const char *weir_strerror(int code)
 {
     switch (code) {

@@ -18,9 +18,8 @@ typedef struct weir_req weir_req;
 typedef struct weir_re weir_re;
 typedef struct weir_answer weir_answer;
 
-enum { WEIR_ABI = 1, WEIR_NONE = -100, WEIR_WAIT = -101, WEIR_AGAIN = -102 };
+enum { WEIR_NONE = -100, WEIR_WAIT = -101, WEIR_AGAIN = -102 };
 
-int weir_abi(void);
 const char *weir_strerror(int code);
 
 /* The request that the running coroutine belongs to; NULL in a timer. */
