@@ -8,6 +8,7 @@ local weir = require("weir.ffi")
 local C, sv, str = weir.C, weir.sv, weir.str
 
 local MAX_BYTES = 1024 * 1024
+local WRITING_S = 0.2 -- from a file's making to its first bytes
 
 local _M = { VERSION = "1.0.0" }
 
@@ -51,6 +52,10 @@ function _M.get(conf, resource, version)
   end
   local text
   text, err = read(conf, resource)
+  if text == "" then -- somebody may be about to write it
+    require("weir.timer").sleep(WRITING_S)
+    text, err = read(conf, resource)
+  end
   if not text then
     return nil, err
   end
