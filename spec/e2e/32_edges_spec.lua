@@ -10,6 +10,7 @@ local weir = require "lib.weir"
 
 local IDLE_S = 2
 local LONG_BYTES = 8000000 -- more than any socket takes; see YML
+local HALF_BYTES = 230000 -- two are more than a socket takes, and less than waits for its reader
 
 -- Without a body_filter: the service's length is the response's.
 local TO_HEAD = [[
@@ -45,6 +46,7 @@ services:
       { name: becomes-head, hosts: [ becomes-head ] }, { name: breaks, hosts: [ breaks ] } ] }
   - { name: not-modified, url: "%s", routes: [
       { name: not-modified, hosts: [ not-modified ] } ] }
+  - { name: halves, url: "%s", routes: [ { name: halves, hosts: [ halves ] } ] }
 routes:
   - { name: head, hosts: [ head ] }
   - { name: long, hosts: [ long ] }
@@ -96,7 +98,10 @@ describe("at the edges", function()
     end
     local unchanged = upstream.raw(e, {
       ["*"] = "HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\n" })
-    w = weir.new(e, { yml = YML:format(service.url, unchanged.url), conf = {
+    local halves = upstream.raw(e, {
+      ["*"] = { "HTTP/1.1 200 OK\r\nContent-Length: " .. 2 * HALF_BYTES .. "\r\n\r\n",
+                ("x"):rep(HALF_BYTES), 0.2, ("x"):rep(HALF_BYTES) } })
+    w = weir.new(e, { yml = YML:format(service.url, unchanged.url, halves.url), conf = {
       workers = 1, plugins = "pdk-run,to-head,to-200,breaks", idle_timeout = IDLE_S .. "s",
       plugin_dir = env.srcdir .. "/spec/fixtures/plugins," .. e:path("plugins"),
     } })
@@ -133,14 +138,17 @@ describe("at the edges", function()
     assert.equal(LONG_BYTES, #got.body)
   end)
 
-  plain_it("a front that does not read what was answered is let go of", function()
-    local before = w:open_files()
-    local c = assert(fcgi.connect(w.unix))
-    assert(c:send(request("late")))
-    assert(net.wait_until(2, function() return w:open_files() > before end))
-    assert(net.wait_until(4 * IDLE_S, function() return w:open_files() <= before end))
-    c:close()
-  end)
+  -- at once, and in two pieces: the second comes when the first one has filled the socket
+  for _, host in ipairs { "late", "halves" } do
+    plain_it("a front that does not read what was answered is let go of: " .. host, function()
+      local before = w:open_files()
+      local c = assert(fcgi.connect(w.unix))
+      assert(c:send(request(host)))
+      assert(net.wait_until(2, function() return w:open_files() > before end))
+      assert(net.wait_until(4 * IDLE_S, function() return w:open_files() <= before end))
+      c:close()
+    end)
+  end
 
   it("a service is not asked for a client that left while a plugin waited", function()
     local c = assert(fcgi.connect(w.unix))

@@ -355,8 +355,12 @@ static int write_queued(struct fcgi_conn *c)
 /* Writes what is queued: one system call as a rule. */
 static void flush(struct fcgi_conn *c)
 {
-    if (c->state == FCGI_CONN_CLOSED || c->write_wanted)
+    if (c->state == FCGI_CONN_CLOSED)
         return;
+    if (c->write_wanted) {
+        settle(c); /* its last answer may have ended meanwhile */
+        return;
+    }
     loop_undefer(c->server->loop, &c->flush);
     c->flush_count++;
     if (write_queued(c) == -1) {
