@@ -70,7 +70,7 @@ function _M.every(interval_s, fn, ...)
     if not ok then
       log.err("timer: ", err)
     end
-    _M.at(interval_s, again)
+    _M.start(interval_s, again)
   end
 
   return _M.at(interval_s, again)

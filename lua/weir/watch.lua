@@ -61,7 +61,7 @@ function _M.file(path, changed)
   callbacks[number] = changed
   if not is_waiting then
     is_waiting = true
-    timer.at(0, wait_for_all)
+    timer.start(0, wait_for_all)
   end
 end
 

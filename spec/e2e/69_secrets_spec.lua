@@ -60,8 +60,30 @@ return { name = "book", fields = require("weir.schema.vault").fields({
 local TELLER = [[
 local timer = require "weir.timer"
 local teller = { PRIORITY = 1, VERSION = "1.0.0" }
+local ticks, changes = 0, 0
+local function nothing() end
+
+-- Uses up all timers; one that comes again and again, and a file that is watched from then on.
+local function use_up(path)
+  timer.every(0.1, function()
+    ticks = ticks + 1
+    while timer.at(2, nothing) do
+    end
+  end)
+  while timer.at(2, nothing) do
+  end
+  require("weir.watch").file(path, function()
+    changes = changes + 1
+  end)
+end
 
 function teller:access(conf)
+  local watched = kong.request.get_query_arg("watch")
+  if watched then
+    use_up(watched)
+  elseif kong.request.get_query_arg("counts") then
+    return kong.response.exit(200, ticks .. "," .. changes)
+  end
   while kong.request.get_query_arg("burn") and timer.at(2, print) do -- all timers that there are
   end
   for _ = 1, tonumber(kong.request.get_query_arg("compare") or 0) do
@@ -184,6 +206,20 @@ describe("a secret", function()
     net.sleep(2)
     write("a", "return 'three'")
     until_body("string:three", 2)
+  end)
+
+  it("stands beside timers that go on, and files that are watched, though none is left", function()
+    write("a", "return 'one'")
+    write("b", "")
+    start("{ word: '{vault://book/a}' }")
+    assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/?watch=" .. e:path("tmp/b") } }))
+    write("b", "more")
+    local last
+    assert(net.wait_until(3, function()
+      last = assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/?counts=1" } })).body
+      local ticks, changes = last:match("^(%d+),(%d+)$")
+      return tonumber(ticks) > 2 and tonumber(changes) > 0
+    end), last)
   end)
 
   it("that changes all the time waits for its ttl once", function()
