@@ -9,7 +9,9 @@ local json = require("weir.json")
 local now = 1440938160 -- 2015-08-30T12:36:00Z
 local NOON = "2015-08-30T13:36:00Z"
 
-native.C = setmetatable({ weir_now = function() return now end }, { __index = native.C })
+native.C = setmetatable({
+  weir_now = function() return now end, weir_mono_us = function() return now * 1e6 end,
+}, { __index = native.C })
 
 local asked, answers
 

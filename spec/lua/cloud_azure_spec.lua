@@ -127,7 +127,7 @@ describe("weir.cloud.azure", function()
     answers.reply(200, { access_token = "t", expires_on = tostring(answers.now() + 500) })
     local name = resource()
     local token = assert(azure.token({}, name))
-    assert.same({ text = "t", ends_at = answers.now() + 500 }, token)
+    assert.same({ text = "t", ends_at = answers.steady() + 500 }, token)
     assert.equal("http://127.0.0.1:41000/msi/token?api-version=2019-08-01"
       .. "&resource=https%3A%2F%2F" .. name:sub(9) .. "&client_id=assigned", asked[1].url)
     assert.same({ ["X-IDENTITY-HEADER"] = "header-secret" }, asked[1].headers)

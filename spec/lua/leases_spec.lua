@@ -14,7 +14,7 @@ describe("weir.cloud.leases", function()
     return kept:get("key", function()
       asked = asked + 1
       if gives then
-        return gives .. asked, nil, answers.now() + 600
+        return gives .. asked, nil, answers.steady() + 600
       end
       return nil, "nobody answers"
     end, fresh)
@@ -40,6 +40,21 @@ describe("weir.cloud.leases", function()
     assert.equal(2, asked)
     answers.advance(1)
     assert.same({ nil, "nobody answers" }, { get() })
+  end)
+
+  it("gives none for longer because the clock is set back, nor waits longer", function()
+    gives = "a"
+    get()
+    answers.step(-3600)
+    answers.advance(600)
+    assert.equal("a2", get())
+    gives = nil
+    answers.advance(600)
+    get()
+    answers.step(-3600)
+    answers.advance(1)
+    gives = "a"
+    assert.equal("a4", get())
   end)
 
   it("replaces one that is refused once, not for each who is refused", function()

@@ -2,8 +2,8 @@
 -- status and by such codes of the API as are known here: never by the text of
 -- an answer, which may hold anything.
 
-local C = require("weir.ffi").C
 local crypto = require "weir.crypto"
+local dates = require "weir.cloud.dates"
 local form = require("weir.cloud.url").form
 local http = require "weir.http"
 local json = require "weir.json"
@@ -71,16 +71,17 @@ function _M.call(what, options)
 end
 
 
--- Until when a token is good, of its answer, in seconds of weir_now.
+-- Until when a token is good, of its answer, by the clock that never steps.
 local function end_of(body, now)
   local seconds = tonumber(body.expires_in)
-  return seconds and now + seconds or tonumber(body.expires_on)
+  local moment = not seconds and tonumber(body.expires_on)
+  return seconds and now + seconds or moment and dates.steady(moment) or nil
 end
 
 
 -- As call, for a token: { text =, ends_at = }, nil, ends_at as leases want it | nil, err.
 function _M.call_for_token(what, options)
-  local now = C.weir_now()
+  local now = dates.steady_now()
   local body, err = _M.call(what, options)
   if not body then
     return nil, err
@@ -104,7 +105,7 @@ function _M.as_secret(token, err)
   if not token then
     return nil, err
   end
-  return token.text, nil, token.ends_at - C.weir_now()
+  return token.text, nil, token.ends_at - dates.steady_now()
 end
 
 

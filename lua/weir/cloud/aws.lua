@@ -4,6 +4,7 @@
 local C = require("weir.ffi").C
 local api = require "weir.cloud.api"
 local credentials = require "weir.cloud.aws.credentials"
+local dates = require "weir.cloud.dates"
 local service = require "weir.cloud.aws.service"
 local sigv4 = require "weir.cloud.aws.sigv4"
 
@@ -59,7 +60,7 @@ function _M.redis_password(cloud, redis, fresh)
   if not token then
     return nil, "aws_cache_name is not the name of a cache"
   end
-  local left_s = math.min(TOKEN_S, (keys.ends_at or math.huge) - C.weir_now())
+  local left_s = math.min(TOKEN_S, (keys.ends_at or math.huge) - dates.steady_now())
   return token, nil, math.max(1, left_s * PART)
 end
 

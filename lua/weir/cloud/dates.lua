@@ -1,5 +1,8 @@
 -- Moments as clouds write them, in seconds since the epoch: of RFC 3339 in UTC,
--- and of the Date field of HTTP. nil for what is neither.
+-- and of the Date field of HTTP. nil for what is neither. And the clock that never
+-- steps, by which the end of what is lent is kept.
+
+local C = require("weir.ffi").C
 
 local floor, gsub, match = math.floor, string.gsub, string.match
 
@@ -41,6 +44,18 @@ function _M.from_http(text)
   local day, month, year, hour, minute, second = match(text,
     "^%a%a%a, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
   return MONTHS[month] and moment(year, MONTHS[month], day, hour, minute, second) or nil
+end
+
+
+-- What the clock that never steps says, in seconds.
+function _M.steady_now()
+  return C.weir_mono_us() / 1e6
+end
+
+
+-- What that clock will say at a moment.
+function _M.steady(moment_s)
+  return _M.steady_now() + moment_s - C.weir_now()
 end
 
 

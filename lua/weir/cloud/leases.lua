@@ -3,7 +3,7 @@
 -- the same time shares one look-up. Holds secrets in Lua's memory, in this
 -- worker only; keys are digests (weir.crypto), so that none holds a secret.
 
-local C = require("weir.ffi").C
+local now_s = require("weir.cloud.dates").steady_now
 local timer = require "weir.timer"
 local trace = require "weir.trace"
 
@@ -38,7 +38,7 @@ end
 
 -- One that is doubted and cannot be replaced stays for those whom nobody refuses.
 local function settle(lease, fresh, ok, value, err, ends_at)
-  local now = C.weir_now()
+  local now = now_s()
   if ok and value ~= nil then
     lease.value, lease.err, lease.ends_at = value, nil, ends_at or huge
     lease.renew_at = ends_at and ends_at - min(EARLY_S, (ends_at - now) * EARLY) or huge
@@ -68,10 +68,10 @@ end
 
 
 -- What is kept under the key, a digest of what it depends on, or what produce() gives: value | nil,
--- err, ends_at, in seconds of weir_now, nil for never; it may wait. fresh: what is kept may be
--- wrong.
+-- err, ends_at, by the clock that never steps, nil for never; it may wait. fresh: what is kept may
+-- be wrong.
 function leases:get(key, produce, fresh)
-  local now = C.weir_now()
+  local now = now_s()
   local lease = self.kept[key]
   if not lease then
     forget_ended(self.kept, now)

@@ -182,8 +182,8 @@ local tried_at = setmetatable({}, { __mode = "k" })
 
 
 local function look_up(cell)
-  local now = C.weir_mono_us() / 1e6
-  if now - (tried_at[cell] or 0) >= TRY_S then
+  local now, before = C.weir_mono_us() / 1e6, tried_at[cell]
+  if not before or now - before >= TRY_S then
     tried_at[cell] = now
     secret.look_up(cell)
   elseif cell.looking then

@@ -1,6 +1,7 @@
 -- The tokens by which HashiCorp Vault is asked: one for each set of inputs of a
 -- login, got when it is needed first, renewed before it ends, and replaced when it
--- has ended or is refused. They are in this process's memory and nowhere else.
+-- has ended or is refused. They are in this process's memory and nowhere else. Times
+-- are those of the clock that never steps.
 
 local C = require("weir.ffi").C
 local api = require "kong.vaults.hcv.api"
@@ -23,6 +24,12 @@ local POLL_S = 0.01
 
 local _M = {}
 
+
+local function now_s()
+  return C.weir_mono_us() / 1e6
+end
+
+
 local entries = {}                               -- digest of the inputs -> token
 local used = setmetatable({}, { __mode = "k" })  -- config -> the one that it used last
 
@@ -33,7 +40,7 @@ local tend
 local function tend_later(entry, delay_s)
   entry.turn = entry.turn + 1
   if delay_s then
-    timer.at(delay_s, tend, entry, entry.turn)
+    timer.start(delay_s, tend, entry, entry.turn)
   end
 end
 
@@ -66,7 +73,7 @@ end
 
 -- The entry's token is that of auth, from now on.
 local function take(entry, auth)
-  local now = C.weir_now()
+  local now = now_s()
   local lease_s = min(auth.lease_s, LONGEST_S)
   entry.token = auth.text
   entry.ends_at = lease_s > 0 and now + lease_s or huge
@@ -112,7 +119,7 @@ local function renewal_failed(entry, err, status)
     end
     return tend_later(entry)
   end
-  local left_s = entry.ends_at - C.weir_now()
+  local left_s = entry.ends_at - now_s()
   if left_s > 0 then
     return tend_later(entry, max(0.1, min(RETRY_MAX_S, left_s / 4)))
   end
@@ -136,7 +143,7 @@ local function renew(entry, conf)
     return renewal_failed(entry, err or "HashiCorp Vault answers without a token", status)
   end
   local is_longer = auth.lease_s == 0
-    or C.weir_now() + auth.lease_s > ended_at + auth.lease_s * EARLY
+    or now_s() + auth.lease_s > ended_at + auth.lease_s * EARLY
   auth.renewable = auth.renewable and is_longer
   take(entry, auth)
   if entry.is_static and not auth.renewable and auth.lease_s > 0 then
@@ -168,7 +175,7 @@ local function log_in(entry, conf)
   entry.looking = nil
   if ok and auth then
     entry.err, entry.again_at, entry.refusals = nil, nil, 0
-    entry.born_at = C.weir_now()
+    entry.born_at = now_s()
     take(entry, auth)
     return entry.token
   end
@@ -179,7 +186,7 @@ local function log_in(entry, conf)
     pause_s = min(REFUSED_MAX_S, 2 ^ entry.refusals)
     entry.refusals = min(entry.refusals + 1, 10)
   end
-  entry.again_at = C.weir_now() + pause_s
+  entry.again_at = now_s() + pause_s
   return nil, entry.err
 end
 
@@ -198,7 +205,7 @@ local function get_by_login(entry, conf)
       return nil, entry.err
     end
   end
-  local now = C.weir_now()
+  local now = now_s()
   if entry.token and now < entry.use_until then
     return entry.token
   end
@@ -241,7 +248,7 @@ function _M.replace(conf, token)
   end
   wait_for(entry)
   if entry.token == token then
-    if C.weir_now() < entry.born_at + DOUBT_S or not is_gone(conf, token) then
+    if now_s() < entry.born_at + DOUBT_S or not is_gone(conf, token) then
       return nil
     end
     wait_for(entry)

@@ -1,6 +1,7 @@
 -- For specs of what asks servers over HTTP and runs outside of the weir program:
 -- stands in for weir.http and for the clock and the timers of the host. `reply`
--- queues answers, `asked` keeps what was asked, `advance` lets time go by.
+-- queues answers, `asked` keeps what was asked, `advance` lets time go by, `step`
+-- sets the clock.
 
 local native = require("native")
 local json = require("weir.json")
@@ -8,9 +9,12 @@ local json = require("weir.json")
 local _M = { asked = {} }
 
 local queue = {}
-local now_s = 1700000000
+local now_s, steady_s = 1700000000, 1000
 
-local host = { weir_now = function() return now_s end }
+local host = {
+  weir_now = function() return now_s end,
+  weir_mono_us = function() return steady_s * 1e6 end,
+}
 native.C = setmetatable(host, { __index = native.C })
 
 package.loaded["weir.timer"] = {
@@ -50,7 +54,16 @@ function _M.now()
 end
 
 function _M.advance(seconds)
+  now_s, steady_s = now_s + seconds, steady_s + seconds
+end
+
+function _M.step(seconds)
   now_s = now_s + seconds
+end
+
+-- What the clock that never steps says.
+function _M.steady()
+  return steady_s
 end
 
 -- Forgets all, so that each example stands alone.

@@ -58,9 +58,10 @@ local function assume(inputs, fresh)
 end
 
 
--- A table of access_key_id, secret_access_key, session_token and ends_at (seconds of weir_now; nil:
--- never) | nil, err. inputs, each may be nil: access_key_id and secret_access_key, region,
--- assume_role_arn, role_session_name, sts_endpoint_url. fresh: what is kept may be wrong. Waits.
+-- A table of access_key_id, secret_access_key, session_token and ends_at (by the clock that never
+-- steps; nil: never) | nil, err. inputs, each may be nil: access_key_id and secret_access_key,
+-- region, assume_role_arn, role_session_name, sts_endpoint_url. fresh: what is kept may be wrong.
+-- Waits.
 function _M.get(inputs, fresh)
   if not inputs.assume_role_arn then
     return base_of(inputs, fresh)

@@ -3,7 +3,6 @@
 -- the instance's metadata. A source is a function of inputs (region,
 -- sts_endpoint_url) that gives credentials | nil, err | nil: not meant to be used.
 
-local C = require("weir.ffi").C
 local api = require "weir.cloud.api"
 local dates = require "weir.cloud.dates"
 local escape = require("weir.cloud.url").escape
@@ -83,7 +82,8 @@ local function credentials_of(response)
   if expiration and not ends_at then
     return nil, "it does not say when the credentials end that it gives"
   end
-  if ends_at and ends_at <= C.weir_now() then
+  ends_at = ends_at and dates.steady(ends_at)
+  if ends_at and ends_at <= dates.steady_now() then
     return nil, "the credentials that it gives have ended"
   end
   return {

@@ -1,7 +1,6 @@
 -- AWS's Security Token Service: a role's temporary keys, for whoever has other
 -- keys, or a token of an identity provider that the role trusts.
 
-local C = require("weir.ffi").C
 local dates = require "weir.cloud.dates"
 local escape = require("weir.cloud.url").escape
 local service = require "weir.cloud.aws.service"
@@ -48,7 +47,8 @@ local function credentials_of(xml)
      or not credentials.session_token or not credentials.ends_at then
     return nil, "its answer holds no credentials"
   end
-  if credentials.ends_at <= C.weir_now() then
+  credentials.ends_at = dates.steady(credentials.ends_at)
+  if credentials.ends_at <= dates.steady_now() then
     return nil, "the credentials that it gives have ended"
   end
   return credentials

@@ -11,9 +11,8 @@ local asked = answers.asked
 
 -- timers that were set: { delay_s, fn, ... }
 local timers = {}
-require("weir.timer").at = function(delay_s, fn, ...)
+require("weir.timer").start = function(delay_s, fn, ...)
   timers[#timers + 1] = { delay_s, fn, ... }
-  return true
 end
 
 local types, errors = loader.load({ "plugins" }, { "hcv" })
@@ -288,6 +287,23 @@ describe("a login of the vault hcv", function()
     assert(hcv.get(conf, "s"))
     assert.same({ LOGIN, READ, READ, LOGIN, READ, READ }, targets())
     assert.equal(0, #timers) -- the one cannot be renewed, the other does not end
+  end)
+
+  it("is not good for longer, nor put off for longer, because the clock is set back", function()
+    local conf = by_role()
+    reply_login("hvs.a", 100, false)
+    reply_secret()
+    assert(hcv.get(conf, "s"))
+    answers.step(-3600)
+    answers.advance(95)
+    hcv.get(conf, "s") -- nobody answers
+    assert.equal(LOGIN, targets()[3])
+    answers.step(-3600)
+    answers.advance(1)
+    reply_login("hvs.b", 0)
+    reply_secret()
+    assert(hcv.get(conf, "s"))
+    assert.same({ LOGIN, READ, LOGIN, LOGIN, READ }, targets())
   end)
 
   it("is one for all that need it at the same time, and for each set of inputs", function()
