@@ -40,6 +40,7 @@ WEIR_SOURCES = \
 	src/lua/last_call.c \
 	src/lua/searcher.c \
 	src/lua/vm.c \
+	src/lua/whereabouts.c \
 	src/peer/addr.c \
 	src/peer/callout.c \
 	src/peer/callout_ask.c \

@@ -195,6 +195,7 @@ end
 
 local function run(cell)
   cell.again = nil
+  wait.ctx.secret = cell.name -- for whoever asks what a worker stands still at
   local ok, value, err, ttl_s = xpcall(cell.produce, trace, cell.fresh)
   cell.looking, cell.fresh = nil, nil
   settle(cell, ok, value, err, ttl_s)

@@ -2,6 +2,7 @@
 -- function that returned WEIR_WAIT calls it at once, and asks for the result
 -- when it returns. `wait.ctx` is what runs now: the context of a request or of
 -- a timer; it is set again after every wait, because others ran meanwhile.
+-- src/lua/whereabouts.c reads it too.
 
 local raw_yield = coroutine.yield
 

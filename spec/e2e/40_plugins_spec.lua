@@ -109,6 +109,9 @@ describe("a plugin of the site", function()
       assert.equal(1, code)
       assert.is_truthy(text:find(where, 1, true), text)
       w:expect_log("reload failed")
+      assert(net.wait_until(2, function()
+        return #w:workers() == #before -- the trial has gone
+      end))
       assert.same(before, w:workers())
       assert.equal(200, ask().status)
       text, code = w:command("check")
@@ -180,7 +183,7 @@ describe("a plugin of the site", function()
     local before = w:workers()
     assert.equal(2, #before)
     local c = assert(fcgi.connect(w.unix))
-    assert(c:send(fcgi.request({ params = { REQUEST_URI = "/loop" } })))
+    assert(c:send(fcgi.request({ params = { REQUEST_URI = "/loop?key=hidden" } })))
     local served, lost = 0, 0
     local till = net.now() + 3
     while net.now() < till do
@@ -203,7 +206,56 @@ describe("a plugin of the site", function()
     end
     assert.equal(1, kept)
     w:expect_log("heartbeat_timeout", 1)
+    w:expect_log("worker %d: at its end this process was in %[greeter%] access phase, " ..
+                 "route all, request %x+, GET /loop$", 1)
     w:expect_log("died by signal")
+  end)
+
+  it("is named by what it loops in: a timer, a look-up, or a request after a wait", function()
+    e:write("plugins/vaults/dizzy/schema.lua", [[
+      return { name = "dizzy", fields = require("weir.schema.vault").fields({}) }
+    ]])
+    e:write("plugins/vaults/dizzy/init.lua", [[
+      return { VERSION = "1.0.0", get = function() while true do end end }
+    ]])
+    weir.write_plugin(e, "looper", [[
+      local timer = require "weir.timer"
+      local function spin() while true do end end
+      return { VERSION = "1.0.0", PRIORITY = 1,
+        access = function()
+          local path = kong.request.get_path()
+          if path == "/timer" then
+            timer.at(0.1, spin)
+          elseif path == "/vault" then
+            kong.vault.get("{vault://dizzy/spin}")
+          end
+          timer.sleep(0.2)
+        end,
+        header_filter = function()
+          spin()
+        end }
+    ]])
+    w:write_conf({ plugin_dir = env.srcdir .. "/plugins," .. e:path("plugins"), workers = 1,
+                   heartbeat_timeout = "500ms" })
+    w:write_yml(yml("[ { name: looper } ]"))
+    assert(w:reload())
+    for path, at in pairs({
+      ["/timer"] = "%[looper%] timer phase$",
+      ["/vault"] = "timer phase, looking up {vault://dizzy/spin}$",
+      ["/a%0Ab"] = "%[looper%] header_filter phase, route all, request %x+, GET /a%%0Ab$",
+    }) do
+      w:expect_log("heartbeat_timeout", 3)
+      w:expect_log("at its end this process was in .*" .. at, 1)
+      w:expect_log("died by signal", 3)
+      w:expect_log("lived less than a second", "maybe")
+      assert.is_nil((fcgi.once(w.unix, { params = { REQUEST_URI = path }, timeout = 5 })))
+      assert(w:wait_log("at its end this process was in .*" .. at))
+      assert(net.wait_until(10, function()
+        local pid = w:workers()[1]
+        return pid and fcgi.connect(w.unix)
+      end))
+      net.sleep(1)
+    end
   end)
 
   -- Sends the worker at the address into its loop; the connection, to be closed.
@@ -230,7 +282,7 @@ describe("a plugin of the site", function()
     signal.kill(w.master, signal.SIGKILL)
     assert_nobody_left(w.conf_path)
     c:close()
-    w:expect_log("twice the heartbeat_timeout")
+    w:expect_log("twice the heartbeat_timeout: it ends itself; it was in %[greeter%] access phase")
     w.proc:wait(5)
     w.proc = nil
   end)
@@ -252,7 +304,7 @@ describe("a plugin of the site", function()
     assert.equal("killed", p.status)
     assert.equal(signal.SIGALRM, p.code)
     c:close()
-    spawned:expect_log("twice the heartbeat_timeout")
+    spawned:expect_log("twice the heartbeat_timeout: .* %[greeter%] access phase, .*, GET /loop$")
   end)
 
   it("stays as it was checked for a worker that comes back", function()

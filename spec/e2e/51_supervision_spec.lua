@@ -109,6 +109,22 @@ describe("the master", function()
     end))
   end)
 
+  it("names the plugin that keeps a worker from starting", function()
+    local keys = { plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) }
+    make(keys)
+    w:start()
+    weir.write_plugin(e, "stuck", [[
+      return { VERSION = "1.0.0", PRIORITY = 1, init_worker = function() while true do end end }
+    ]])
+    w:write_yml(limits.sample_yml(service.url) .. "plugins:\n  - name: stuck\n")
+    local why = "worker %d: not ready within 30 s; it was in %[stuck%] init_worker phase\n?$"
+    w:expect_log("reload failed, .*" .. why, 1)
+    local said, code = w:command("reload", { timeout = 60 })
+    assert.equal(1, code, said)
+    assert.matches(why, said)
+    assert.equal(2, #w:workers())
+  end)
+
   it("lets a reload give way to an upgrade, which opens the new sockets", function()
     make()
     w:start()

@@ -12,6 +12,7 @@
 #include "lua/internal.h"
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,7 +81,14 @@ static int read_from_disk(const char *path, struct str *text, const char **why)
     return rc;
 }
 
-int weir_source(const char *path, size_t n, weir_str *out)
+static char the_last[256];
+
+const char *source_last(void)
+{
+    return the_last;
+}
+
+static int source(const char *path, size_t n, weir_str *out)
 {
     static struct str text; /* the last that came from a file */
     struct str name = { path, n }, found;
@@ -103,5 +111,14 @@ int weir_source(const char *path, size_t n, weir_str *out)
         why = "too much is loaded";
     }
     *out = ffi_str(rc == 0 || !why ? text : str_from(why));
+    return rc;
+}
+
+int weir_source(const char *path, size_t n, weir_str *out)
+{
+    int rc = source(path, n, out);
+
+    if (rc == 0)
+        snprintf(the_last, sizeof the_last, "%.*s", (int)n, path);
     return rc;
 }

@@ -45,6 +45,12 @@ struct snapshot;
 /* Where weir_source and weir_dir_names look; NULL: at the files themselves. */
 void source_use(struct snapshot *s);
 
+/* The path of the last file that weir_source gave; empty: none yet. Cut at its end. */
+const char *source_last(void);
+
+/* Lets whereabouts_tell read the state, when the Lua half is loaded; NULL: none any more. */
+void whereabouts_use(lua_State *L);
+
 /* Makes require read modules by weir_source. */
 void searcher_install(lua_State *L);
 

@@ -134,6 +134,7 @@ static int load_boot(struct vm *vm, struct err *e)
     vm->ref_task = ref_field(L, "task");
     vm->ref_look_up = ref_field(L, "look_up");
     lua_pop(L, 1);
+    whereabouts_use(L);
     return 0;
 }
 
@@ -224,6 +225,7 @@ void vm_stop(struct vm *vm)
 void vm_close(struct vm *vm)
 {
     vm_stop(vm);
+    whereabouts_use(NULL);
     heap_let_be(vm->L);
     lua_close(vm->L);
     while (vm->end_count > 0)

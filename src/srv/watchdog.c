@@ -3,7 +3,6 @@
  * inherited by a fork, and goes on whatever the process is doing.
  */
 #include "srv/watchdog.h"
-#include "base/log.h"
 #include <signal.h>
 #include <stddef.h>
 #include <sys/time.h>
@@ -12,6 +11,7 @@
 #define LAST_WORDS_S 1
 
 static struct itimerval the_half; /* of the span */
+static void (*the_last_words)(void);
 
 static void arm(void (*handler)(int), int flags)
 {
@@ -23,13 +23,13 @@ static void arm(void (*handler)(int), int flags)
 }
 
 /*
- * The log is not made for handlers of signals, and what this one interrupts may
- * hold a lock that the log needs. The action is back to the default by now and
+ * What the last words call is not made for handlers of signals, and what this one interrupts may
+ * hold a lock that they need. The action is back to the default by now and
  * SIGALRM is not blocked: the timer's next tick ends the process in any case.
  */
 static void on_second_half(int sig)
 {
-    log_error("this process has stood still for twice the heartbeat_timeout: it ends itself");
+    the_last_words();
     raise(sig);
 }
 
@@ -40,8 +40,9 @@ static void on_first_half(int sig)
     arm(on_second_half, SA_NODEFER | SA_RESETHAND);
 }
 
-void watchdog_arm(int64_t span_ms)
+void watchdog_arm(int64_t span_ms, void (*last_words)(void))
 {
+    the_last_words = last_words;
     the_half = (struct itimerval){
         .it_value = { span_ms / 2 / 1000, span_ms / 2 % 1000 * 1000 },
         .it_interval = { LAST_WORDS_S, 0 },

@@ -9,9 +9,9 @@
 #include "base/weir.h"
 
 /*
- * Unless it is called again within span_ms, the process says so in the log and dies by SIGALRM.
- * 0: nothing happens any more.
+ * Unless it is called again within span_ms, last_words is called, in a signal's handler, and the
+ * process dies by SIGALRM. 0: nothing happens any more.
  */
-void watchdog_arm(int64_t span_ms);
+void watchdog_arm(int64_t span_ms, void (*last_words)(void));
 
 #endif

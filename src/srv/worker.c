@@ -9,6 +9,7 @@
 #include "ev/loop.h"
 #include "lua/exchange.h"
 #include "lua/vm.h"
+#include "lua/whereabouts.h"
 #include "req/req.h"
 #include "srv/accesslog.h"
 #include "srv/fcgi_server.h"
@@ -23,8 +24,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Loading everything must not take longer; the master gives up sooner. */
-#define START_MAX_MS 60000
+/* From its start until it serves, and for loading alone; the master gives up 5 s later. */
+#define START_MAX_MS 30000
+#define LOAD_MAX_MS 60000
 /* After a connection could not be accepted: the socket stays ready, and would be tried for ever. */
 #define ACCEPT_PAUSE_MS 100
 
@@ -64,11 +66,68 @@ static void on_pause_over(int fd, short what, void *arg)
     set_accepting(arg, true);
 }
 
+/* ---- what a process says that stands still: handlers of signals, see watchdog.c ---- */
+
+#define WHEREABOUTS_BYTES 900 /* with what stands before it, it fits into an error */
+
+static int the_notify_fd; /* of a process that starts */
+
+static void on_stillness(void)
+{
+    char at[WHEREABOUTS_BYTES];
+
+    whereabouts_tell(at, sizeof at);
+    log_error("this process has stood still for twice the heartbeat_timeout: it ends itself; "
+              "it was in %s",
+              at);
+}
+
+static NORETURN void fail_start(const char *what, int max_ms)
+{
+    char at[WHEREABOUTS_BYTES];
+    struct err e;
+
+    whereabouts_tell(at, sizeof at);
+    err_set(&e, ERR_TIMEOUT, "%s within %d s; it was in %s", what, max_ms / 1000, at);
+    notify_failed(the_notify_fd, e.text);
+    _exit(1);
+}
+
+static void on_slow_start(void)
+{
+    fail_start("not ready", START_MAX_MS);
+}
+
+static void on_slow_load(void)
+{
+    fail_start("not loaded", LOAD_MAX_MS);
+}
+
+/* The master finds that it stands still, or a mistake of weir's own was found. */
+static void on_abort(int sig)
+{
+    char at[WHEREABOUTS_BYTES];
+
+    whereabouts_tell(at, sizeof at);
+    log_error("at its end this process was in %s", at);
+    raise(sig); /* the action is back to the default */
+}
+
+static void hear_abort(void)
+{
+    struct sigaction action = { .sa_handler = on_abort, .sa_flags = SA_RESETHAND };
+
+    sigemptyset(&action.sa_mask);
+    must(sigaction(SIGABRT, &action, NULL) == 0);
+}
+
+/* ---- the loop ---- */
+
 static void beat(struct worker *w)
 {
     w->stats->in_flight = req_count();
     stats_beat(w->stats, clock_mono_ms());
-    watchdog_arm(2 * w->args->conf->heartbeat_timeout_ms);
+    watchdog_arm(2 * w->args->conf->heartbeat_timeout_ms, on_stillness);
 }
 
 static void on_beat(int fd, short what, void *arg)
@@ -121,6 +180,7 @@ static void on_quit(int sig, short what, void *arg)
     stop_accepting(w);
     event_add(w->drain, &tv);
     __atomic_store_n(&w->stats->draining, 1, __ATOMIC_RELEASE);
+    stores_leave(w->stores);
     fcgi_server_drain(&w->server, on_drained);
 }
 
@@ -268,7 +328,9 @@ int worker_main(const struct worker_args *args)
     log_set_name(name);
     signal(SIGQUIT, on_early_end); /* until there are events for them */
     signal(SIGTERM, on_early_end);
-    watchdog_arm(START_MAX_MS);
+    hear_abort();
+    the_notify_fd = args->notify_fd;
+    watchdog_arm(START_MAX_MS, on_slow_start);
     if (open_worker(&w, &e) < 0) {
         notify_failed(args->notify_fd, e.text);
         return 1;
@@ -280,8 +342,14 @@ int worker_main(const struct worker_args *args)
     beat(&w);
     loop_run(w.loop);
     close_worker(&w);
-    watchdog_arm(0);
+    watchdog_arm(0, NULL);
     return 0;
+}
+
+void worker_bound_check(int notify_fd)
+{
+    the_notify_fd = notify_fd;
+    watchdog_arm(LOAD_MAX_MS, on_slow_load);
 }
 
 int worker_check(const struct conf *conf, struct buf *found, struct err *e)

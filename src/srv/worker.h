@@ -30,7 +30,7 @@ struct worker_args {
  *   - call notify_ready(args->notify_fd) once it accepts, or notify_failed and return 1
  *     (srv/notify.h; both take -1);
  *   - beat in its slot of the statistics, at least every quarter of heartbeat_timeout, and end
- *     by itself when it could not for twice that time;
+ *     by itself when it could not for twice that time, or is not ready in time;
  *   - handle SIGQUIT: accept what waits and no more, serve it and what is in flight until
  *     drain_timeout, return 0;
  *     SIGTERM: return 0 at once; SIGUSR1: open the logs again.
@@ -38,6 +38,12 @@ struct worker_args {
  * nothing is blocked. SIGQUIT comes too when the master has died.
  */
 int worker_main(const struct worker_args *args) MUST_CHECK;
+
+/*
+ * Before worker_check in a process of its own: if that takes too long, the process tells notify_fd
+ * what it loads, and ends.
+ */
+void worker_bound_check(int notify_fd);
 
 /*
  * Loads everything as a worker would and reports; called in a process that ends after it. Fills
