@@ -249,6 +249,35 @@ describe("weir counters", function()
     e:check()
   end)
 
+  it("shows a store that answers after a reload with the right password", function()
+    local store = stores.start(e, "redis", { password = "right" })
+    local good = stores.yml(service.url, {
+      { "/r", "rate-limiting", "hour: 5, " .. stores.fields(store) } })
+    local before = e:read("weir.yml")
+    w:write_yml((good:gsub("password: right", "password: wrong")))
+    w:start()
+    local function ask()
+      return assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/r" } })).status
+    end
+    local function status()
+      return (w:command("status"))
+    end
+    w:expect_log("redis .* does not answer: ", "any")
+    assert.equal(200, ask())
+    assert.matches("\nredis %S+ +not answering for %d+ s ", status())
+    w:write_yml(good)
+    assert(w:reload())
+    assert.matches("\nredis %S+ +not asked since a reload ", status())
+    for _ = 1, 4 do -- both workers
+      assert.equal(200, ask())
+    end
+    assert.matches("\nredis %S+ +ok ", status())
+    assert.equal(1, w:log_count("redis .* answers again"))
+    w:stop()
+    w:write_yml(before)
+    e:check()
+  end)
+
   it("finds an entry by service or id, and names each limit", function()
     w:start()
     local id = counters(1, "get", "rate-limiting", "10.0.0.1")

@@ -51,7 +51,7 @@ struct stats_store {
     int64_t since_ms;    /* since the epoch: the present state of the breaker; 0: from the start */
     uint32_t open;       /* 1: the store does not answer, and is not asked */
     uint32_t used;       /* 1: the line is some store's */
-    int64_t bad_ms;      /* since the epoch: when a worker last found that it does not answer */
+    int64_t bad_ms;      /* since the epoch: when a worker last found so; 0: that one has ended */
 };
 
 struct stats; /* all of it, in the region */

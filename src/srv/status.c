@@ -101,7 +101,9 @@ static void print_store(const struct stats_store *s)
     int64_t now_ms = clock_now_ms();
 
     show_name(name, sizeof name, s->name);
-    if (s->open && now_ms - s->bad_ms > SILENCE_MS)
+    if (s->open && s->bad_ms == 0) /* see breaker_leave */
+        snprintf(state, sizeof state, "not asked since a reload");
+    else if (s->open && now_ms - s->bad_ms > SILENCE_MS)
         snprintf(state, sizeof state, "not asked for %lld s",
                  (long long)(now_ms - s->bad_ms) / 1000);
     else if (s->open)

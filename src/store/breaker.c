@@ -15,7 +15,7 @@
 #define LAST_PAUSE_MS 1000
 /* One that fails again so soon after a good answer is probed no more often than before. */
 #define RELAPSE_MS 10000
-/* Who found that the store does not answer has left, with its breaker open, if this long silent. */
+/* Who found that the store does not answer is dead, with its breaker open, if this long silent. */
 #define SILENCE_MS 10000
 
 struct probe {
@@ -43,8 +43,16 @@ void breaker_init(struct breaker *b, struct loop *loop, const char *name,
     must(b->timer);
 }
 
+void breaker_leave(struct breaker *b)
+{
+    if (b->open && b->figures)
+        __atomic_store_n(&b->figures->bad_ms, 0, __ATOMIC_RELAXED); /* see is_left_open */
+    b->leaving = true;
+}
+
 void breaker_fini(struct breaker *b)
 {
+    breaker_leave(b);
     free(event_get_callback_arg(b->timer));
     event_free(b->timer);
 }
@@ -54,6 +62,8 @@ static bool is_news(struct breaker *b, uint32_t open)
 {
     uint32_t was = !open;
 
+    if (b->leaving)
+        return false;
     if (!b->figures)
         return true;
     if (!__atomic_compare_exchange_n(&b->figures->open, &was, open, false, __ATOMIC_ACQ_REL,
@@ -99,7 +109,7 @@ void breaker_bad(struct breaker *b, const char *reason)
     struct timeval tv;
 
     b->pause_ms = next_pause(b);
-    if (b->figures)
+    if (b->figures && !b->leaving)
         __atomic_store_n(&b->figures->bad_ms, clock_now_ms(), __ATOMIC_RELAXED);
     if (!b->open) {
         b->open = true;

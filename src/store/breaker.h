@@ -13,7 +13,7 @@ struct event;
 struct stats_store;
 
 struct breaker {
-    bool open;
+    bool open, leaving;
     unsigned pause_ms; /* until the next probe; 0: there was none yet */
     int64_t closed_mono_ms;
     const char *name;
@@ -25,6 +25,12 @@ struct breaker {
 void breaker_init(struct breaker *b, struct loop *loop, const char *name,
                   struct stats_store *figures, void (*probe)(void *arg), void *arg);
 void breaker_fini(struct breaker *b);
+
+/*
+ * This worker has been told to end: what it finds from here on is not what others are told. Those
+ * after it may have another password.
+ */
+void breaker_leave(struct breaker *b);
 
 /* The store has answered. */
 void breaker_good(struct breaker *b);

@@ -111,6 +111,11 @@ void channel_free(struct channel *c)
     free(c);
 }
 
+void channel_leave(struct channel *c)
+{
+    breaker_leave(&c->breaker);
+}
+
 const char *channel_name(const struct channel *c)
 {
     return c->name;

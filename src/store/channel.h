@@ -26,6 +26,9 @@ struct channel_args {
 
 struct channel *channel_new(const struct channel_args *args) __attribute__((returns_nonnull));
 
+/* This process has been told to end (breaker.h). */
+void channel_leave(struct channel *c);
+
 /* Nobody may wait any more. */
 void channel_free(struct channel *c);
 

@@ -111,6 +111,12 @@ static void tell_the_rest(struct stores *s)
     event_free(timer);
 }
 
+void stores_leave(struct stores *s)
+{
+    for (struct way *w = s->ways; w; w = w->next)
+        channel_leave(w->channel);
+}
+
 void stores_free(struct stores *s)
 {
     if (exchange_all(s))

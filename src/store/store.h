@@ -31,6 +31,9 @@ struct stores_args {
 
 struct stores *stores_new(const struct stores_args *args) __attribute__((returns_nonnull));
 
+/* This process has been told to end: whether stores answer is what those after it find. */
+void stores_leave(struct stores *s);
+
 /* Nobody may wait any more. With counts to exchange it runs the loop, half a second at most. */
 void stores_free(struct stores *s);
 

@@ -111,14 +111,39 @@ static void is_closed_by_others_when_a_worker_ends(void **state)
     breaker_init(&one, the_loop, "memory", &the_figures, probe, NULL);
     breaker_init(&other, the_loop, "memory", &the_figures, probe, NULL);
     breaker_bad(&one, "wrong password");
-    breaker_fini(&one);
+    /* it has died */
     the_figures.bad_ms = clock_now_ms() - 11000; /* so long ago */
     breaker_good(&other);
     assert_int_equal(0, the_figures.open);
     assert_int_equal(1, said("answers again"));
     breaker_bad(&other, "gone");
     assert_int_equal(2, said("does not answer"));
+    breaker_fini(&one);
     breaker_fini(&other);
+}
+
+static void is_told_by_no_worker_that_leaves(void **state)
+{
+    struct breaker one, other;
+
+    (void)state;
+    breaker_init(&one, the_loop, "memory", &the_figures, probe, NULL);
+    breaker_init(&other, the_loop, "memory", &the_figures, probe, NULL);
+    breaker_bad(&one, "wrong password");
+    breaker_leave(&one);
+    breaker_bad(&one, "wrong password"); /* it goes on probing while it drains */
+    breaker_good(&other);
+    assert_int_equal(0, the_figures.open);
+    breaker_bad(&one, "wrong password");
+    breaker_good(&one);
+    breaker_bad(&one, "wrong password");
+    assert_int_equal(0, the_figures.open);
+    assert_int_equal(1, said("answers again"));
+    assert_int_equal(1, said("does not answer"));
+    breaker_bad(&other, "gone");
+    breaker_fini(&other);
+    assert_int_equal(0, the_figures.bad_ms);
+    breaker_fini(&one);
 }
 
 int main(void)
@@ -127,6 +152,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(says_once_what_all_workers_find, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stays_open_while_one_worker_finds_it_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(is_closed_by_others_when_a_worker_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(is_told_by_no_worker_that_leaves, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
