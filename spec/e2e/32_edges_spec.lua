@@ -41,7 +41,7 @@ local YML = [[
 _format_version: "3.0"
 services:
   - { name: service, url: "%s", routes: [
-      { name: waits, hosts: [ waits ] },
+      { name: waits, hosts: [ waits ] }, { name: streams, hosts: [ streams ] },
       { name: buffers, hosts: [ buffers ] },
       { name: becomes-head, hosts: [ becomes-head ] }, { name: breaks, hosts: [ breaks ] } ] }
   - { name: not-modified, url: "%s", routes: [
@@ -92,6 +92,7 @@ describe("at the edges", function()
   setup(function()
     e = env.new()
     service = upstream.nginx(e)
+    e:write("www/long.bin", ("x"):rep(LONG_BYTES))
     for name, handler in pairs({ ["to-head"] = TO_HEAD, ["to-200"] = TO_200, breaks = BREAKS }) do
       e:write("plugins/" .. name .. "/handler.lua", handler)
       e:write("plugins/" .. name .. "/schema.lua", SCHEMA:format(name))
@@ -138,14 +139,28 @@ describe("at the edges", function()
     assert.equal(LONG_BYTES, #got.body)
   end)
 
-  -- at once, and in two pieces: the second comes when the first one has filled the socket
-  for _, host in ipairs { "late", "halves" } do
-    plain_it("a front that does not read what was answered is let go of: " .. host, function()
+  -- at once, in two pieces, the second of which comes when the first one has filled the socket, and
+  -- with a service that waits to tell the rest
+  for host, uri in pairs { late = "/", halves = "/", streams = "/long.bin" } do
+    plain_it("a front that does not read an answer on is let go of: " .. host, function()
       local before = w:open_files()
       local c = assert(fcgi.connect(w.unix))
-      assert(c:send(request(host)))
+      assert(c:send(request(host, { REQUEST_URI = uri })))
       assert(net.wait_until(2, function() return w:open_files() > before end))
       assert(net.wait_until(4 * IDLE_S, function() return w:open_files() <= before end))
+      c:close()
+    end)
+  end
+
+  for host, uri in pairs { late = "/", streams = "/long.bin" } do
+    plain_it("a front that reads slowly is not: " .. host, function()
+      local c = assert(fcgi.connect(w.unix))
+      assert(c:send(request(host, { REQUEST_URI = uri })))
+      for _ = 1, 5 do
+        net.sleep(0.7 * IDLE_S)
+        c.rest = c.rest .. assert(c.conn:recv(1)) -- less than makes room for more
+      end
+      assert.equal(LONG_BYTES, #assert(c:answer(1, 60)).body)
       c:close()
     end)
   end

@@ -14,7 +14,9 @@
 #include "req/req.h"
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -278,18 +280,46 @@ void fcgi_conn_wrote(struct fcgi_conn *c)
     loop_defer(c->server->loop, &c->flush, on_deferred_flush);
 }
 
+static int unread_bytes(const struct fcgi_conn *c)
+{
+    int n = 0;
+
+    (void)ioctl(c->fd, SIOCOUTQ, &n);
+    return n;
+}
+
+/* Who reads nothing for so long will not read the rest. */
+static void wait_for_reader(struct fcgi_conn *c)
+{
+    c->unread_bytes = unread_bytes(c);
+    deadline_set(&c->server->idle_deadlines, &c->deadline);
+}
+
+void fcgi_conn_idled(struct deadline *d)
+{
+    struct fcgi_conn *c = CONTAINER_OF(d, struct fcgi_conn, deadline);
+
+    /* much must be read before the socket takes more: that is too slow a sign */
+    if (c->queued_bytes && unread_bytes(c) < c->unread_bytes)
+        wait_for_reader(c);
+    else
+        fcgi_conn_close(c);
+}
+
 /* What becomes of a connection that has been written to, as far as it goes. */
 static void settle(struct fcgi_conn *c)
 {
     struct fcgi_server *s = c->server;
 
-    if (c->stream_count > 0 || c->state == FCGI_CONN_CLOSED) {
-        deadline_clear(&s->idle_deadlines, &c->deadline);
-        deadline_clear(&s->silent_deadlines, &c->deadline);
+    if (c->state == FCGI_CONN_CLOSED)
+        return;
+    if (c->queued_bytes) {
+        wait_for_reader(c);
         return;
     }
-    if (c->queued_bytes) { /* whoever does not read for so long will not read the rest */
-        deadline_set(&s->idle_deadlines, &c->deadline);
+    if (c->stream_count > 0) {
+        deadline_clear(&s->idle_deadlines, &c->deadline);
+        deadline_clear(&s->silent_deadlines, &c->deadline);
         return;
     }
     /* what was accepted is served: the front has sent, or is about to send, its request */
@@ -355,12 +385,8 @@ static int write_queued(struct fcgi_conn *c)
 /* Writes what is queued: one system call as a rule. */
 static void flush(struct fcgi_conn *c)
 {
-    if (c->state == FCGI_CONN_CLOSED)
+    if (c->state == FCGI_CONN_CLOSED || c->write_wanted)
         return;
-    if (c->write_wanted) {
-        settle(c); /* its last answer may have ended meanwhile */
-        return;
-    }
     loop_undefer(c->server->loop, &c->flush);
     c->flush_count++;
     if (write_queued(c) == -1) {

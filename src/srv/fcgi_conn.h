@@ -38,11 +38,11 @@ struct fcgi_conn {
     bool write_wanted; /* write_event is added */
     bool input_owed;   /* the front still has a body to send for a request that has ended */
     struct fcgi_decoder decoder;
-    struct str feeding; /* what on_readable has not decoded yet */
-    struct buf values;  /* names of an FCGI_GET_VALUES that comes in pieces */
-    struct buf out;     /* from out_sent on: still to be written */
+    struct buf values; /* names of an FCGI_GET_VALUES that comes in pieces */
+    struct buf out;    /* from out_sent on: still to be written */
     size_t out_sent;
     size_t queued_bytes;  /* out.n - out_sent */
+    int unread_bytes;     /* of those that were written, when more could not be */
     unsigned flush_count; /* places in out are good until the next flush */
     struct event read_event, write_event;
     struct deadline deadline; /* idle, linger or silent, see fcgi_server.h */
@@ -64,6 +64,9 @@ void fcgi_conn_update(struct fcgi_conn *c);
 
 /* Now, whatever is in flight: its requests are aborted. */
 void fcgi_conn_close(struct fcgi_conn *c);
+
+/* For deadlines: idle_timeout is over. */
+void fcgi_conn_idled(struct deadline *d);
 
 /* Closes it as soon as it may; see enum fcgi_conn_state. */
 void fcgi_conn_finish(struct fcgi_conn *c);

@@ -30,7 +30,7 @@
  */
 #define SILENCE_MS 1000
 
-static void on_conn_deadline(struct deadline *d)
+static void on_lingered(struct deadline *d)
 {
     fcgi_conn_close(CONTAINER_OF(d, struct fcgi_conn, deadline));
 }
@@ -57,8 +57,8 @@ void fcgi_server_init(struct fcgi_server *s, struct loop *loop, struct vm *vm,
     LIST_INIT(&s->conns);
     s->scratch = xmalloc(FCGI_SCRATCH_BYTES);
     deadline_queue_init(&s->request_deadlines, loop, conf->request_timeout_ms, fcgi_stream_expired);
-    deadline_queue_init(&s->idle_deadlines, loop, conf->idle_timeout_ms, on_conn_deadline);
-    deadline_queue_init(&s->linger_deadlines, loop, LINGER_MS, on_conn_deadline);
+    deadline_queue_init(&s->idle_deadlines, loop, conf->idle_timeout_ms, fcgi_conn_idled);
+    deadline_queue_init(&s->linger_deadlines, loop, LINGER_MS, on_lingered);
     deadline_queue_init(&s->silent_deadlines, loop, SILENCE_MS, on_silence);
 }
 
