@@ -370,20 +370,41 @@ function _M.offer(cell, value, err, ttl_s)
 end
 
 
+-- Somebody refuses the value.
+local function doubt(cell)
+  if cell.looking then
+    return
+  end
+  local now = now_s()
+  local at = math.max(now, (cell.asked_at or 0) + (cell.asked_gap_s or 0))
+  cell.fresh, cell.asked = true, true
+  -- one that comes by then will do: who asks again and again must not put it off
+  if not (cell.due_at and cell.due_at <= at) then
+    look_again(cell, at - now)
+  end
+end
+
+
+-- Passes on what a look-up that needed others gave: value | nil, err, and true where these were
+-- refused. Then they are looked up anew, unless that was done for it (fresh).
+function _M.judge(needed, fresh, value, err, more)
+  if value == nil and more == true and not fresh then
+    for _, cell in ipairs(needed) do
+      doubt(cell)
+    end
+  end
+  return value, err, more
+end
+
+
 -- For C: somebody refuses the value of that number.
 function _M.on_ask(id)
   local cell = numbered[id]
   if not cell then
     local why = "nothing of this configuration looks it up"
     C.weir_secret_fail(id, why, #why, 0)
-  elseif not cell.looking then
-    local now = now_s()
-    local at = math.max(now, (cell.asked_at or 0) + (cell.asked_gap_s or 0))
-    cell.fresh, cell.asked = true, true
-    -- one that comes by then will do: who asks again and again must not put it off
-    if not (cell.due_at and cell.due_at <= at) then
-      look_again(cell, at - now)
-    end
+  else
+    doubt(cell)
   end
 end
 

@@ -264,7 +264,8 @@ local function getter(ref, type_, config, needed)
       return nil, err
     end
     start_type(type_)
-    return type_.strategy.get(config, ref.resource, ref.version)
+    return secret.judge(needed, fresh,
+      type_.strategy.get(config, ref.resource, ref.version))
   end
 end
 

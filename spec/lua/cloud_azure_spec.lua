@@ -157,10 +157,16 @@ describe("weir.cloud.azure", function()
     answers.reply(400, { error = "secret", error_codes = { "secret" } })
     local configured = { client_secret = "secret", client_id = "client", tenant_id = "tenant" }
     local name = resource()
-    assert.same({ nil, "Entra's token endpoint answers 401 (invalid_client, AADSTS7000215)" },
+    assert.same({ nil, "Entra's token endpoint answers 401 (invalid_client, AADSTS7000215)", true },
       { azure.token(configured, name) })
     answers.advance(1)
-    assert.same({ nil, "Entra's token endpoint answers 400" }, { azure.token(configured, name) })
+    assert.same({ nil, "Entra's token endpoint answers 400", true },
+      { azure.token(configured, name) })
+    assert.same({ nil, "Entra's token endpoint answers 400", true },
+      { azure.token(configured, name) }) -- without asking
+    answers.advance(1)
+    answers.reply(503)
+    assert.same({ nil, "Entra's token endpoint answers 503" }, { azure.token(configured, name) })
   end)
 
   it("keeps a token for the same credentials only", function()

@@ -153,7 +153,8 @@ describe("weir.cloud.gcp", function()
       "answers something that is no JSON", "answers without a token", "answers without a token",
       "does not say how long its token is good for", "answers with a token that has ended",
     }) do
-      assert.same({ nil, "Google's token endpoint " .. reason }, { redis_password(text) })
+      assert.same({ nil, "Google's token endpoint " .. reason, reason:find(" 40") and true or nil },
+        { redis_password(text) })
       answers.advance(1)
     end
   end)

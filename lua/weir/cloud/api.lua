@@ -79,12 +79,17 @@ local function end_of(body, now)
 end
 
 
--- As call, for a token: { text =, ends_at = }, nil, ends_at as leases want it | nil, err.
+-- What a token endpoint answers to whom it does not believe.
+local REFUSALS = { [400] = true, [401] = true, [403] = true }
+
+
+-- As call, for a token, as leases want it: { text =, ends_at = }, nil, ends_at | nil, err, whether
+-- it was refused.
 function _M.call_for_token(what, options)
   local now = dates.steady_now()
-  local body, err = _M.call(what, options)
+  local body, err, status = _M.call(what, options)
   if not body then
-    return nil, err
+    return nil, err, REFUSALS[status]
   end
   local text, ends_at = body.access_token, end_of(body, now)
   if type(text) ~= "string" or text == "" or find(text, "[%c%s]") then
@@ -100,21 +105,22 @@ function _M.call_for_token(what, options)
 end
 
 
--- What a keeper of secrets wants of a token, or of nil and err: text | nil, err, ttl_s.
-function _M.as_secret(token, err)
+-- What a keeper of secrets wants of a token, or of nil, err, refused: text, nil, ttl_s.
+function _M.as_secret(token, err, refused)
   if not token then
-    return nil, err
+    return nil, err, refused
   end
   return token.text, nil, token.ends_at - dates.steady_now()
 end
 
 
--- As call, with a token: get_token(fresh) -> token | nil, err. A token that is refused is replaced
+-- As call, with a token: get_token(fresh) -> token | nil, err, refused. The JSON object | nil, err,
+-- whether what the token is got with was refused. A token that is refused is replaced
 -- once, as it may have been withdrawn, unless it is new.
 function _M.call_with_token(what, options, get_token)
-  local token, err = get_token(false)
+  local token, err, refused = get_token(false)
   if not token then
-    return nil, err
+    return nil, err, refused
   end
   options.headers = { Authorization = "Bearer " .. token.text }
   local body, status
@@ -122,12 +128,14 @@ function _M.call_with_token(what, options, get_token)
   if status ~= 401 then
     return body, err
   end
-  local newer, why = get_token(true)
+  local newer, why
+  newer, why, refused = get_token(true)
   if not newer or newer == token then
-    return nil, why or err
+    return nil, why or err, refused
   end
   options.headers = { Authorization = "Bearer " .. newer.text }
-  return _M.call(what, options)
+  body, err = _M.call(what, options)
+  return body, err
 end
 
 

@@ -38,7 +38,7 @@ end
 
 -- The password of redis.username for an ElastiCache that asks for IAM | nil, err, ttl_s. cloud: the
 -- record cloud_authentication; redis: the one around it. fresh: what was asked for before may be
--- wrong. May wait for credentials.
+-- wrong. May wait for credentials; with err, true where their keys were refused.
 function _M.redis_password(cloud, redis, fresh)
   local cache, user = text(cloud.aws_cache_name), text(redis.username)
   if not cache then
@@ -51,10 +51,10 @@ function _M.redis_password(cloud, redis, fresh)
   if not region then
     return nil, err
   end
-  local keys
-  keys, err = credentials.get(inputs_of(cloud), fresh)
+  local keys, refused
+  keys, err, refused = credentials.get(inputs_of(cloud), fresh)
   if not keys then
-    return nil, err
+    return nil, err, refused
   end
   local token = token_of(cache, user, cloud.aws_is_serverless ~= false, keys, region)
   if not token then

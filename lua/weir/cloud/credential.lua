@@ -57,7 +57,7 @@ function _M.name_of(redis)
     if not ok then
       return nil, err
     end
-    return provider.redis_password(cloud, redis, fresh)
+    return secret.judge(needed, fresh, provider.redis_password(cloud, redis, fresh))
   end)
   return name
 end

@@ -47,13 +47,14 @@ local function settle(lease, fresh, ok, value, err, ends_at)
   end
   lease.again_at = now + PAUSE_S
   lease.err = ok and (err or "not found") or tostring(value):match("^[^\n]*")
+  lease.refused = ok and ends_at == true or nil
   if lease.value == nil or lease.ends_at <= now then
     lease.value = nil
-    return nil, lease.err
+    return nil, lease.err, lease.refused
   end
   lease.renew_at = max(lease.renew_at, min(now + RETRY_S, lease.ends_at))
   if fresh then
-    return nil, lease.err
+    return nil, lease.err, lease.refused
   end
   return lease.value
 end
@@ -67,9 +68,9 @@ local function look_up(lease, produce, fresh)
 end
 
 
--- What is kept under the key, a digest of what it depends on, or what produce() gives: value | nil,
--- err, ends_at, by the clock that never steps, nil for never; it may wait. fresh: what is kept may
--- be wrong.
+-- What is kept under the key, a digest of what it depends on, or what produce() gives: value, nil,
+-- ends_at (by the clock that never steps, nil for never) | nil, err, whether what it shows was
+-- refused; it may wait. fresh: what is kept may be wrong.
 function leases:get(key, produce, fresh)
   local now = now_s()
   local lease = self.kept[key]
@@ -82,7 +83,10 @@ function leases:get(key, produce, fresh)
     repeat
       timer.sleep(POLL_S)
     until not lease.looking
-    return lease.value, lease.value == nil and lease.err or nil
+    if lease.value == nil then
+      return nil, lease.err, lease.refused
+    end
+    return lease.value
   end
   if fresh and lease.fresh_at and now < lease.fresh_at + DOUBT_S then
     fresh = false
@@ -91,7 +95,7 @@ function leases:get(key, produce, fresh)
     return lease.value
   end
   if lease.err and now < lease.again_at then
-    return nil, lease.err
+    return nil, lease.err, lease.refused
   end
   return look_up(lease, produce, fresh)
 end

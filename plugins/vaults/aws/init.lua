@@ -31,14 +31,15 @@ local function region_of(conf, resource)
 end
 
 
+-- The answer's body | nil, err, code, which is true where AWS does not know the role's keys.
 local function ask(conf, request, region, fresh)
-  local keys, err = credentials.get({
+  local keys, err, refused = credentials.get({
     access_key_id = conf.access_key_id, secret_access_key = conf.secret_access_key,
     region = region, assume_role_arn = conf.assume_role_arn,
     role_session_name = conf.role_session_name, sts_endpoint_url = conf.sts_endpoint_url,
   }, fresh)
   if not keys then
-    return nil, err
+    return nil, err, refused
   end
   return service.post({
     url = request.url, body = request.body,
@@ -84,10 +85,11 @@ function _M.get(conf, resource, version)
   local body, code
   body, err, code = ask(conf, request, region)
   if service.is_stale(code) and (conf.assume_role_arn or not conf.access_key_id) then
-    body, err = ask(conf, request, region, true)
+    body, err, code = ask(conf, request, region, true)
   end
   if not body then
-    return nil, "Secrets Manager in " .. region .. ": " .. err
+    return nil, "Secrets Manager in " .. region .. ": " .. err,
+      code == true or service.is_stale(code) or nil
   end
   return value_of(conf, body)
 end

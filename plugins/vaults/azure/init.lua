@@ -46,15 +46,15 @@ function _M.get(conf, resource, version)
   if not url then
     return nil, err
   end
-  local body
-  body, err = api.call_with_token("the Key Vault", { url = url }, function(fresh)
+  local body, refused
+  body, err, refused = api.call_with_token("the Key Vault", { url = url }, function(fresh)
     return azure.token({
       client_id = conf.client_id, client_secret = conf.client_secret, tenant_id = conf.tenant_id,
       prefix = conf.credentials_prefix,
     }, audience_of(conf.vault_uri), fresh)
   end)
   if not body then
-    return nil, err
+    return nil, err, refused
   end
   local value = body.value
   if type(value) ~= "string" then

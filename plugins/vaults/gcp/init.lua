@@ -52,14 +52,14 @@ function _M.get(conf, resource, version)
   if not identity then
     return nil, err
   end
-  local url, body, bytes
+  local url, body, bytes, refused
   url, err = url_of(conf, identity, resource, version)
   if not url then
     return nil, err
   end
-  body, err = api.call_with_token("Secret Manager", { url = url }, identity.token)
+  body, err, refused = api.call_with_token("Secret Manager", { url = url }, identity.token)
   if not body then
-    return nil, err
+    return nil, err, refused
   end
   bytes, err = bytes_of(body)
   if not bytes then

@@ -36,19 +36,20 @@ local function path_of(conf, resource, version)
 end
 
 
--- A token that is refused is replaced once, as it may have been withdrawn.
+-- A token that is refused is replaced once, as it may have been withdrawn. As api.call, or nil,
+-- err, true: what the config shows was refused.
 local function ask(conf, path)
-  local token, err, body, status, said
-  token, err = tokens.get(conf)
+  local token, err, body, status, said, refused
+  token, err, refused = tokens.get(conf)
   if not token then
-    return nil, err
+    return nil, err, refused
   end
   body, err, status, said = api.call(conf, { path = path, token = token })
   if status == 403 then
     local why
-    token, why = tokens.replace(conf, token)
+    token, why, refused = tokens.replace(conf, token)
     if not token then
-      return nil, why or err, status
+      return nil, why or err, refused
     end
     body, err, status, said = api.call(conf, { path = path, token = token })
   end
@@ -107,7 +108,7 @@ function _M.get(conf, resource, version)
   end
   body, err, status, said = ask(conf, path)
   if not body then
-    return nil, status == 404 and missing(conf, version, err, said) or err
+    return nil, status == 404 and missing(conf, version, err, said) or err, status == true or nil
   end
   local data = body.data
   local ttl_s

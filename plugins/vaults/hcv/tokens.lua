@@ -182,12 +182,13 @@ local function log_in(entry, conf)
   entry.token = nil
   entry.err = ok and err or tostring(auth):match("^[^\n]*")
   local pause_s = FAILED_S
-  if status == 400 or status == 403 then
+  entry.refused = status == 400 or status == 403 or nil
+  if entry.refused then
     pause_s = min(REFUSED_MAX_S, 2 ^ entry.refusals)
     entry.refusals = min(entry.refusals + 1, 10)
   end
   entry.again_at = now_s() + pause_s
-  return nil, entry.err
+  return nil, entry.err, entry.refused
 end
 
 
@@ -202,7 +203,7 @@ local function get_by_login(entry, conf)
   if entry.looking then
     wait_for(entry)
     if not entry.token then
-      return nil, entry.err
+      return nil, entry.err, entry.refused
     end
   end
   local now = now_s()
@@ -210,13 +211,13 @@ local function get_by_login(entry, conf)
     return entry.token
   end
   if entry.again_at and now < entry.again_at then
-    return nil, entry.err
+    return nil, entry.err, entry.refused
   end
   return log_in(entry, conf)
 end
 
 
--- The token for a config | nil, err. It may wait.
+-- The token for a config | nil, err, whether the login was refused. It may wait.
 function _M.get(conf)
   local entry = entry_of(conf)
   if conf.auth_method ~= "token" then
@@ -239,12 +240,12 @@ local function is_gone(conf, token)
 end
 
 
--- Another token in the place of one that was refused with 403: token | nil, and why there is none,
--- unless it was refused rightly. It may wait.
+-- Another token in the place of one that was refused with 403: token | nil, why there is none,
+-- unless it was refused rightly, and whether what the config shows was refused. It may wait.
 function _M.replace(conf, token)
   local entry = entry_of(conf)
   if conf.auth_method == "token" then
-    return nil
+    return nil, nil, is_gone(conf, token) or nil
   end
   wait_for(entry)
   if entry.token == token then

@@ -52,16 +52,17 @@ local function assume(inputs, fresh)
     credentials, err = sts.assume_role(other, role)
   end
   if not credentials then
-    return nil, "cannot assume the role: " .. err -- whose ARN may be a reference's
+    return nil, "cannot assume the role: " .. err, -- whose ARN may be a reference's
+      service.is_stale(code) or nil
   end
   return credentials, nil, credentials.ends_at
 end
 
 
 -- A table of access_key_id, secret_access_key, session_token and ends_at (by the clock that never
--- steps; nil: never) | nil, err. inputs, each may be nil: access_key_id and secret_access_key,
--- region, assume_role_arn, role_session_name, sts_endpoint_url. fresh: what is kept may be wrong.
--- Waits.
+-- steps; nil: never) | nil, err, whether the keys were refused. inputs, each may be nil:
+-- access_key_id and secret_access_key, region, assume_role_arn, role_session_name,
+-- sts_endpoint_url. fresh: what is kept may be wrong. Waits.
 function _M.get(inputs, fresh)
   if not inputs.assume_role_arn then
     return base_of(inputs, fresh)

@@ -93,7 +93,7 @@ describe("the vault azure", function()
     answers.advance(15)
     answers.reply(401, { error = { code = "Unauthorized" } })
     answers.reply(400, { error = "invalid_client" })
-    assert.same({ nil, "Entra's token endpoint answers 400 (invalid_client)" },
+    assert.same({ nil, "Entra's token endpoint answers 400 (invalid_client)", true },
       { azure.get(conf, "s") })
   end)
 

@@ -337,7 +337,8 @@ describe("a login of the vault hcv", function()
 
   it("that is refused is not repeated at once", function()
     local conf = by_role()
-    local why = { nil, "login by approle: HashiCorp Vault answers 400: invalid role or secret ID" }
+    local why = { nil, "login by approle: HashiCorp Vault answers 400: invalid role or secret ID",
+                  true }
     for _, pause_s in ipairs({ 1, 2, 4, 8, 16, 32, 60, 60 }) do
       answers.reply(400, { errors = { "invalid role or secret ID" } })
       assert.same(why, { hcv.get(conf, "s") })
@@ -477,8 +478,8 @@ describe("a token of the vault hcv", function()
     answers.reply(403, "{}")
     answers.reply(403, "{}")
     answers.reply(400, { errors = { "invalid role or secret ID" } })
-    assert.same({ nil, "login by approle: HashiCorp Vault answers 400: invalid role or secret ID" },
-      { hcv.get(conf, "s") })
+    assert.same({ nil, "login by approle: HashiCorp Vault answers 400: invalid role or secret ID",
+                  true }, { hcv.get(conf, "s") })
   end)
 
   it("of the config is looked at, later, and renewed", function()
@@ -504,11 +505,15 @@ describe("a token of the vault hcv", function()
     end
   end)
 
-  it("of the config that is refused is not replaced", function()
+  it("of the config that is refused is not replaced, and said to be gone if it is", function()
     local conf = config()
-    answers.reply(403, { errors = { "permission denied" } })
-    assert.same({ nil, "HashiCorp Vault answers 403: permission denied" }, { hcv.get(conf, "s") })
-    assert.same({ READ }, targets())
+    for status, gone in pairs({ [200] = false, [403] = true, [503] = false }) do
+      answers.reply(403, { errors = { "permission denied" } })
+      answers.reply(status, { data = {} })
+      assert.same({ nil, "HashiCorp Vault answers 403: permission denied", gone or nil },
+        { hcv.get(conf, "s") })
+    end
+    assert.same({ READ, LOOK, READ, LOOK, READ, LOOK }, targets())
   end)
 
   it("that the config no longer holds is not renewed", function()
