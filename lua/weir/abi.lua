@@ -2,7 +2,7 @@
 -- the declarations that these files were written for (src/lua/weir_ffi.h).
 -- tools/check-ffi tells the new one when they have changed. Needs no host.
 
-local _M = { SUM = 82338245 }
+local _M = { SUM = 800098385 }
 
 
 -- A number for the text's declarations, whatever its comments and blanks are.

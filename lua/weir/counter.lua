@@ -109,7 +109,20 @@ function _M.open(strategy, redis, sync_rate, on_stale)
 end
 
 
+-- Why a store of open does not answer; nil when it does.
+function _M.failure(store)
+  if store ~= LOCAL and C.weir_store_failure(store, sv + 1) == 1 then
+    C.weir_store_name(store, sv)
+    return str(sv[0]) .. " does not answer: " .. str(sv[1])
+  end
+end
+
+
 local function unanswered(store, code)
+  local why = _M.failure(store)
+  if why then
+    return why
+  end
   C.weir_store_name(store, sv)
   return str(sv[0]) .. " does not answer (" .. ffi.string(C.weir_strerror(code)) .. ")"
 end

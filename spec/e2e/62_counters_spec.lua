@@ -278,6 +278,23 @@ describe("weir counters", function()
     e:check()
   end)
 
+  it("does nothing where the store does not answer, and says why", function()
+    local redis = "policy: redis, redis: { host: 127.0.0.1, port: " .. e:port() .. " }"
+    local before = e:read("weir.yml")
+    w:write_yml(stores.yml(service.url, {
+      { "/r", "rate-limiting", "hour: 5, " .. redis },
+      { "/s", "rate-limiting-advanced", "limit: [ 5 ], window_size: [ 60 ], sync_rate: 0.2, "
+        .. "identifier: ip, " .. redis:gsub("policy", "strategy") } }))
+    for _, words in ipairs({ { "get", "rate-limiting", "10.0.0.1" },
+                             { "get", "rate-limiting-advanced", "10.0.0.1" },
+                             { "reset", "rate-limiting-advanced", "10.0.0.1" },
+                             { "grant", "rate-limiting-advanced", "10.0.0.1", "3" } }) do
+      assert.matches("\nweir: redis 127.0.0.1:%d+ does not answer: .*Connection refused\n$",
+                     counters(1, unpack(words)))
+    end
+    w:write_yml(before)
+  end)
+
   it("finds an entry by service or id, and names each limit", function()
     w:start()
     local id = counters(1, "get", "rate-limiting", "10.0.0.1")

@@ -60,6 +60,14 @@ void weir_store_name(int store, weir_str *out)
                             : ffi_str(str_from(store_name(store_of(store))));
 }
 
+int weir_store_failure(int store, weir_str *out)
+{
+    const char *why = store == NOWHERE ? "see the log" : store_failure(store_of(store));
+
+    *out = ffi_str(str_from(why ? why : ""));
+    return why != NULL;
+}
+
 /* 0, or negative: what no store can count. */
 static int make(struct store_question *q, struct counter_window *w, struct str id, int count,
                 const int64_t *what, const double *limit, int sliding)

@@ -183,11 +183,12 @@ void weir_counter_peek(const char *id, size_t n, int count, const int64_t *what,
  * peek: as above; WEIR_WAIT: the answer comes later; below: the store does not answer. slot: 0 to
  * 7, of the questions that this coroutine asks at once; await gives WEIR_WAIT as long as there is
  * no answer in it (yield, and call it again), then what the call would have returned. Each slot
- * must be awaited.
+ * must be awaited. failure: 1 and why it does not answer since its last failure, or 0.
  */
 int weir_store_open(const char *kind, size_t kind_n, const char *settings, size_t n, double sync_s,
                     weir_str *out);
 void weir_store_name(int store, weir_str *out);
+int weir_store_failure(int store, weir_str *out);
 int weir_store_admit(int store, int slot, const char *id, size_t n, int count, const int64_t *what,
                      const double *limit, int sliding, int64_t cost, double *used, double *previous,
                      int64_t *reset_ms);

@@ -8,6 +8,7 @@
 #include "ev/loop.h"
 #include "shm/stats.h"
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A store that is back is known to be so within a second. */
@@ -109,6 +110,7 @@ void breaker_bad(struct breaker *b, const char *reason)
     struct timeval tv;
 
     b->pause_ms = next_pause(b);
+    snprintf(b->reason, sizeof b->reason, "%s", reason);
     if (b->figures && !b->leaving)
         __atomic_store_n(&b->figures->bad_ms, clock_now_ms(), __ATOMIC_RELAXED);
     if (!b->open) {

@@ -19,6 +19,7 @@ struct breaker {
     const char *name;
     struct stats_store *figures; /* NULL: none */
     struct event *timer;
+    char reason[300]; /* of the last failure, cut at its end */
 };
 
 /* probe(arg) is called while the breaker is open: ask the store, and tell the outcome. */

@@ -131,6 +131,11 @@ bool channel_is_answering(const struct channel *c)
     return !c->breaker.open;
 }
 
+const char *channel_failure(const struct channel *c)
+{
+    return c->breaker.open ? c->breaker.reason : NULL;
+}
+
 static void count(struct channel *c, size_t offset, uint64_t n)
 {
     if (c->figures)

@@ -41,6 +41,9 @@ int64_t channel_now_ms(const struct channel *c);
 /* False while the store is known not to answer. */
 bool channel_is_answering(const struct channel *c);
 
+/* Why it does not; NULL when it does. */
+const char *channel_failure(const struct channel *c);
+
 /* See store.h. */
 int channel_admit(struct channel *c, struct store_waiter *w, const struct store_question *q,
                   int64_t cost) MUST_CHECK;

@@ -258,6 +258,11 @@ int stores_open(struct stores *s, struct str kind, struct str settings, int64_t 
     return 0;
 }
 
+const char *store_failure(const struct store *s)
+{
+    return channel_failure(s->way->channel);
+}
+
 const char *store_name(const struct store *s)
 {
     return channel_name(s->way->channel);

@@ -50,6 +50,9 @@ int stores_open(struct stores *s, struct str kind, struct str settings, int64_t 
 /* "redis 127.0.0.1:6379": no secret in it. */
 const char *store_name(const struct store *s);
 
+/* Why it does not answer, until its next failure; NULL when it does. */
+const char *store_failure(const struct store *s);
+
 /* What is counted: all n windows of one identity. */
 struct store_question {
     struct str identity;

@@ -156,6 +156,10 @@ local function peek(set, conf)
     timer.sleep(EXCHANGE_S)
     used, err = counter.peek(set.store, set.identity, set.windows)
   end
+  local failure = counter.failure(set.store) -- with a sync_rate our own counts are the answer then
+  if failure then
+    return nil, failure
+  end
   return used, err
 end
 
