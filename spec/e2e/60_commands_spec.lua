@@ -11,6 +11,13 @@ local weir = require "lib.weir"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
 
+-- Runs what follows with SIGCHLD ignored, as some do that start others.
+local DEAF = [[
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+]]
+
 describe("the command weir", function()
   local e, service, w
 
@@ -166,6 +173,14 @@ describe("the command weir", function()
     w.master = tonumber(e:read("run/weir.pid"):match("%d+"))
     assert.is_not.equal(before, w.master)
     assert.is_false(proc.is_alive(before))
+    assert.equal(200, assert(ask()).status)
+  end)
+
+  it("restart waits for what it starts, whatever signals it was started without", function()
+    start()
+    local text, code = proc.run({ "python3", "-c", DEAF, weir.bin, "restart", "-c", w.conf_path },
+                                { env = weir.mode_environment() })
+    assert.equal(0, code, text)
     assert.equal(200, assert(ask()).status)
   end)
 

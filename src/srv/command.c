@@ -19,6 +19,7 @@
 #include "srv/worker.h"
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -614,6 +615,7 @@ int command_main(int argc, char **argv)
 
     if (rc != GOOD)
         return rc;
+    signal(SIGCHLD, SIG_DFL); /* whoever starts weir may ignore it: no child could be waited for */
     conf_path_from_environment(&a);
     references_install();
     if (!a.command) {

@@ -36,7 +36,6 @@ static void heed_signals(void)
     signal(SIGINT, on_early_end);
     signal(SIGQUIT, on_early_end);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL); /* ignored, it would not come */
 }
 
 static int open_signals(struct master *m, struct err *e)
