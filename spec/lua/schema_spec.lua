@@ -515,3 +515,19 @@ describe("typedefs", function()
     refuses("lua_code", { a = "return (" })
   end)
 end)
+
+describe("a default", function()
+  it("is refused with the schema, not with the value that leaves it out", function()
+    for said, attrs in pairs({
+      ["expected a number"] = { type = "number", default = "five" },
+      ["value should be between 1 and 3"] = { type = "integer", between = { 1, 3 }, default = 5 },
+      ["expected a string"] = { type = "array", elements = { type = "string" }, default = { 1 } },
+    }) do
+      local made, err, path = schema.new({ name = "t", fields = {
+        { config = { type = "record", fields = { { limit = attrs } } } } } })
+      assert.is_nil(made)
+      assert.matches("^config%.limit: default: .*" .. said, err)
+      assert.equal("config.limit", path)
+    end
+  end)
+end)

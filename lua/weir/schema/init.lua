@@ -119,12 +119,41 @@ function validate(node, value)
   return ok, err
 end
 
+local function check_default(field)
+  local record = {}
+  defaults.fill({ type = "record", fields = { field } }, record)
+  local ok, err = validate(field, record[field.name])
+  if not ok then
+    return "default: " .. (type(err) == "table" and errors.to_string(err) or err)
+  end
+end
+
+-- A default that is wrong would be blamed on whoever leaves the field out. What is wrong and the
+-- path, or nil. What a record lacks, whoever writes one may give.
+local function check_defaults(node, path)
+  for _, field in ipairs(node.fields or {}) do
+    local at, err = path .. field.name, nil
+    if field.type == "record" then
+      err, at = check_defaults(field, at .. ".")
+    elseif field.default ~= nil and not is_null(field.default) then
+      err = check_default(field)
+    end
+    if err then
+      return err, at
+    end
+  end
+end
+
 -- Makes a schema from a definition of Kong's form, or nil and "path: reason" and path.
 -- options.complete_records: as in definition.compile.
 function _M.new(def, options)
   local root, err, path = definition.compile(def, options)
   if not root then
     return nil, err, path
+  end
+  err, path = check_defaults(root, "")
+  if err then
+    return nil, path .. ": " .. err, path
   end
   return setmetatable({
     name = def.name, root = root, definition = def, transformations = def.transformations,
