@@ -4,6 +4,7 @@
  */
 #include "srv/control.h"
 #include "base/clock.h"
+#include "conf/file.h"
 #include "conf/parse.h"
 #include "srv/environment.h"
 #include "srv/pidfile.h"
@@ -12,6 +13,7 @@
 #include "srv/upgrade.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -19,7 +21,7 @@
 
 #define POLL_MS 20
 #define STOP_SPARE_MS 15000   /* over drain_timeout */
-#define RELOAD_WAIT_MS 220000 /* more than the master grants a reload and what it follows */
+#define RELOAD_WAIT_MS 240000 /* more than the master grants a reload and what it follows */
 #define UPGRADE_WAIT_MS 80000 /* more than it grants an upgrade */
 
 struct instance {
@@ -34,6 +36,34 @@ static void pause_ms(int64_t ms)
 
     nanosleep(&span, NULL);
     clock_stale();
+}
+
+/* Whether the pid is that of a program with our name: a state file may be older than the system. */
+static bool is_weir(pid_t pid)
+{
+    char path[40];
+    struct str name;
+    bool is;
+
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    if (pid <= 0 || file_read(path, 64, &name, NULL) != 0)
+        return false;
+    is = str_eq(name, STR("weir\n"));
+    free((char *)name.p);
+    return is;
+}
+
+/* Nobody holds the pid file: 0 if nobody does who has lost it. */
+static int look_for_lost(const struct instance *i, struct err *e)
+{
+    struct state s;
+    struct stat st;
+
+    if (stat(i->pid_file, &st) == 0 || state_read(&s, i->pid_file, NULL) != 0 || !is_weir(s.pid))
+        return 0;
+    return err_set(e, ERR_CONFIG,
+                   "weir runs, pid %d, but somebody has removed %s: kill -QUIT %d, then weir start",
+                   (int)s.pid, i->pid_file, (int)s.pid);
 }
 
 /* 1 found, 0 it does not run, or a negative code. */
@@ -55,7 +85,7 @@ static int find(struct instance *out, const char *conf_path, const char *prefix,
         pause_ms(POLL_MS);
         held = pidfile_is_held(out->pid_file, &out->pid);
     }
-    return held && out->pid;
+    return held && out->pid ? 1 : look_for_lost(out, e);
 }
 
 static int not_running(const struct instance *i, struct err *e)
