@@ -66,11 +66,14 @@ end
 local on_wake
 
 
--- A timer that comes too early waits for the rest: values that change all the time need no others.
+-- cell.wakes has the times of its timers, the next one last. One that comes too early waits for the
+-- rest: values that change all the time need no others.
 local function wake(cell, at)
-  if at and not (cell.wakes_at and cell.wakes_at <= at) then
-    cell.wakes_at = at
-    timer.start(at - now_s(), on_wake, cell, at)
+  local wakes = cell.wakes
+  local n = #wakes
+  if at and not (n > 0 and wakes[n] <= at) then
+    wakes[n + 1] = at
+    timer.start(at - now_s(), on_wake, cell)
   end
 end
 
@@ -235,11 +238,8 @@ local function on_due(cell)
 end
 
 
-function on_wake(cell, at)
-  if cell.wakes_at ~= at then
-    return
-  end
-  cell.wakes_at = nil
+function on_wake(cell)
+  local at = table.remove(cell.wakes)
   if cell.due_at and cell.due_at > at then
     wake(cell, cell.due_at)
   elseif cell.due_at then
@@ -264,7 +264,7 @@ function _M.keep(name, produce, options)
   if id < 0 then
     error("more than 4096 secrets are referred to", 0) -- SECRETS_MAX of ffi_secret.c
   end
-  cell = { id = id, name = name, produce = produce, options = options or {} }
+  cell = { id = id, name = name, produce = produce, options = options or {}, wakes = {} }
   C.weir_secret_share(id, crypto.digest(name, cell.options.origin))
   numbered[id], named[name] = cell, cell
   ordered[#ordered + 1] = cell

@@ -230,6 +230,16 @@ describe("a secret", function()
     assert.is_true(tonumber(answer.body) < 30, answer.body .. " timers")
   end)
 
+  it("that is found and missed in turns waits for its ttl once, too", function()
+    write("restless", [[_G.n = (_G.n or 0) + 1
+                        if _G.n % 40 > 20 then return nil, 'gone' end return 'one']])
+    start("{ word: '{vault://book/restless?ttl=3600&neg_ttl=0.05}' }")
+    w:expect_log("gone; the last value stays", "some")
+    assert(net.wait_until(30, function() return calls("restless") >= 290 end))
+    local answer = assert(fcgi.once(w.unix, { params = { REQUEST_URI = "/?timers=1" } }))
+    assert.is_true(tonumber(answer.body) < 15, answer.body .. " timers")
+  end)
+
   it("changes within the lease that the vault gives", function()
     write("a", "return 'one', nil, 1")
     start("{ word: '{vault://book/a}' }")
