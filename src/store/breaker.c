@@ -46,8 +46,12 @@ void breaker_init(struct breaker *b, struct loop *loop, const char *name,
 
 void breaker_leave(struct breaker *b)
 {
+    int64_t mine = b->bad_ms;
+
+    /* see is_left_open; what another one has found since stays */
     if (b->open && b->figures)
-        __atomic_store_n(&b->figures->bad_ms, 0, __ATOMIC_RELAXED); /* see is_left_open */
+        __atomic_compare_exchange_n(&b->figures->bad_ms, &mine, 0, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED);
     b->leaving = true;
 }
 
@@ -111,8 +115,10 @@ void breaker_bad(struct breaker *b, const char *reason)
 
     b->pause_ms = next_pause(b);
     snprintf(b->reason, sizeof b->reason, "%s", reason);
-    if (b->figures && !b->leaving)
-        __atomic_store_n(&b->figures->bad_ms, clock_now_ms(), __ATOMIC_RELAXED);
+    if (b->figures && !b->leaving) {
+        b->bad_ms = clock_now_ms();
+        __atomic_store_n(&b->figures->bad_ms, b->bad_ms, __ATOMIC_RELAXED);
+    }
     if (!b->open) {
         b->open = true;
         if (is_news(b, 1))

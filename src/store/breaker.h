@@ -16,6 +16,7 @@ struct breaker {
     bool open, leaving;
     unsigned pause_ms; /* until the next probe; 0: there was none yet */
     int64_t closed_mono_ms;
+    int64_t bad_ms; /* as it was told to figures */
     const char *name;
     struct stats_store *figures; /* NULL: none */
     struct event *timer;

@@ -146,6 +146,25 @@ static void is_told_by_no_worker_that_leaves(void **state)
     breaker_fini(&one);
 }
 
+static void is_left_to_those_who_stay(void **state)
+{
+    struct breaker one, other;
+
+    (void)state;
+    breaker_init(&one, the_loop, "memory", &the_figures, probe, NULL);
+    breaker_init(&other, the_loop, "memory", &the_figures, probe, NULL);
+    breaker_bad(&one, "gone");
+    usleep(2000);
+    clock_stale();
+    breaker_bad(&other, "gone");
+    breaker_leave(&one);
+    assert_int_not_equal(0, the_figures.bad_ms);
+    breaker_fini(&one);
+    assert_int_not_equal(0, the_figures.bad_ms);
+    breaker_fini(&other);
+    assert_int_equal(0, the_figures.bad_ms);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +172,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stays_open_while_one_worker_finds_it_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(is_closed_by_others_when_a_worker_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(is_told_by_no_worker_that_leaves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(is_left_to_those_who_stay, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
