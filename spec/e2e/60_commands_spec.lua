@@ -70,8 +70,8 @@ describe("the command weir", function()
     start()
     local pid_file = e:path("run/weir.pid")
     assert(os.remove(pid_file))
-    local advice = ("weir runs, pid %d, but somebody has removed %s: kill -QUIT %d, then weir start")
-      :format(w.master, pid_file, w.master)
+    local advice = ("weir runs, pid %d, but somebody has removed %s: kill -QUIT %d, then "
+                    .. "weir start"):format(w.master, pid_file, w.master)
     for _, verb in ipairs({ "status", "reload", "stop", "quit", "restart" }) do
       local code, text = run(verb)
       assert.equal(1, code, verb)
