@@ -61,9 +61,10 @@ local function open_vaults()
 end
 
 
--- Binds a plugin's conf to the secrets that it refers to; why it cannot, or nil.
-function _M.bind(plugin_conf, plugin)
-  local _, err = references.bind(plugin.schema.root.by_name.config, plugin_conf, vault.cell)
+-- Binds a plugin's conf to the secrets that it refers to; why it cannot, or nil. id: its entry's.
+function _M.bind(plugin_conf, plugin, id)
+  local _, err = references.bind(plugin.schema.root.by_name.config, plugin_conf, vault.cell,
+                                ("the plugin %s (%s): config"):format(plugin.name, id))
   local redis = plugin_conf.redis
 
   if not err and type(redis) == "table" and redis.cloud_authentication then

@@ -25,11 +25,11 @@ local function without_nulls(value)
   return out
 end
 
--- What the handlers of a configured plugin get. bind(conf, plugin), which may be nil, binds
--- it to the secrets that it refers to and gives why it cannot, or nil. The conf | nil, err.
+-- What the handlers of a configured plugin get. bind(conf, plugin, id), which may be nil,
+-- binds it to the secrets that it refers to and gives why it cannot, or nil. The conf | nil, err.
 function _M.conf_of(entity, plugin, bind)
   local conf = without_nulls(entity.config or {})
-  local err = bind and bind(conf, plugin)
+  local err = bind and bind(conf, plugin, entity.id)
   if err then
     return nil, ("the plugin %s (%s): %s"):format(entity.name, entity.id, err)
   end

@@ -51,23 +51,23 @@ local bind_record, bind_members
 
 
 -- What stands below a field: found out whether it refers, and bound.
-local function bind_below(state, node, value)
+local function bind_below(state, node, value, path)
   if type(value) ~= "table" then
     return
   end
   if node.type == "record" then
-    bind_record(state, node, value)
+    bind_record(state, node, value, path)
   else
     local below = member_node(node)
-    for _, item in pairs(below and value or {}) do
-      bind_below(state, below, item)
+    for key, item in pairs(below and value or {}) do
+      bind_below(state, below, item, path .. "." .. tostring(key))
     end
   end
 end
 
 
 -- A list or map that holds references: a function that gives it filled, and the texts.
-function bind_members(state, node, list)
+function bind_members(state, node, list, path)
   local below = member_node(node)
   local refs, cells
   for key, item in pairs(below and list or {}) do
@@ -77,7 +77,7 @@ function bind_members(state, node, list)
     end
   end
   if not refs then
-    return bind_below(state, node, list)
+    return bind_below(state, node, list, path)
   end
   return function()
     local filled = setmetatable({}, getmetatable(list))
@@ -93,15 +93,15 @@ end
 
 
 -- COMPAT(kong): such a text is no reference, but a value like any other.
-local function warn_of_misspelling(field, value)
+local function warn_of_misspelling(path, value)
   if type(value) == "string" and value:find("{vault:", 1, true) then
-    log.warn(field.name, ": this looks like a reference to a secret, and is taken for the secret ",
+    log.warn(path, ": this looks like a reference to a secret, and is taken for the secret ",
       "itself: a reference begins with {vault:// and ends with }, without a blank around it")
   end
 end
 
 
-local function bind_field(state, field, value)
+local function bind_field(state, field, value, path)
   if field.referenceable and is_reference(value) then
     local cell = state:cell(value)
     return function()
@@ -109,20 +109,20 @@ local function bind_field(state, field, value)
     end, value
   elseif type(value) == "table" then
     if field.type == "record" then
-      return bind_record(state, field, value)
+      return bind_record(state, field, value, path)
     end
-    return bind_members(state, field, value)
+    return bind_members(state, field, value, path)
   elseif field.referenceable then
-    warn_of_misspelling(field, value)
+    warn_of_misspelling(path, value)
   end
 end
 
 
-function bind_record(state, node, record)
+function bind_record(state, node, record, path)
   local readers, refs = {}, {}
   for _, field in ipairs(node.fields) do
     local name = field.name
-    local reader, ref = bind_field(state, field, record[name])
+    local reader, ref = bind_field(state, field, record[name], path .. "." .. name)
     if reader then
       readers[name], refs[name] = reader, ref
       record[name] = nil
@@ -149,10 +149,11 @@ end
 
 
 -- Binds a config, in place, to the secrets that it refers to. node: its schema's record.
--- cell_of(text) gives cells, as weir.vault's does. The cells, an array | nil, err.
-function _M.bind(node, config, cell_of)
+-- cell_of(text) gives cells, as weir.vault's does; path, which may be nil, names the config in
+-- warnings. The cells, an array | nil, err.
+function _M.bind(node, config, cell_of, path)
   local state = { cells = {}, cell_of = cell_of, cell = cell_of_state }
-  local ok, err = pcall(bind_record, state, node, config)
+  local ok, err = pcall(bind_record, state, node, config, path or "config")
   if not ok then
     if type(err) == "table" and err.refused then
       return nil, err.refused

@@ -294,7 +294,7 @@ end
 -- The cells that a look-up needs: those of the vault's config, and of the keys of weir.conf that
 -- the vault says it uses | nil, err.
 local function needed_by(vault, config)
-  local needed, err = references.bind(config_node(vault.type), config, _M.cell)
+  local needed, err = references.bind(config_node(vault.type), config, _M.cell, "a vault's config")
   local uses = needed and vault.type.strategy.uses
   for _, key in ipairs(uses and uses(config) or {}) do
     local text = conf.get(key)

@@ -456,7 +456,7 @@ describe("a secret", function()
   it("is the text itself where the reference is misspelt, with a warning", function()
     start("{ word: '{vault://book/a} ', deep: { list: [ x ] } }")
     assert.equal("string:{vault://book/a} ", ask().body)
-    w:expect_log("word: this looks like a reference to a secret", "some")
+    w:expect_log("plugin %S+ %(%x+%-.*%): config%.word: this looks like a reference to a", "some")
   end)
 
   it("that its vault would need to look it up is refused", function()
