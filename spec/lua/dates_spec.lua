@@ -1,5 +1,6 @@
 -- Moments as clouds write them, against what date(1) says of the same.
 
+require("native")
 local dates = require("weir.cloud.dates")
 
 describe("weir.cloud.dates", function()
