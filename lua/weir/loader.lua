@@ -66,7 +66,7 @@ end
 
 -- As load, with what weir.conf says; names, if given, stand for its `plugins` key.
 function _M.load_configured(names)
-  return _M.load(kind.conf_list("plugin_dir"), names or kind.conf_list("plugins"),
+  return _M.load(kind.conf_dirs(), names or kind.conf_list("plugins"),
     not names and kind.conf_origin("plugins") or nil)
 end
 

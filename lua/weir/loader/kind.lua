@@ -3,6 +3,7 @@
 -- Kong's name. They are found, run and checked here, once, so that no request
 -- meets a half-written one. Errors name the file and the line.
 
+local log = require("weir.log")
 local source = require("weir.source")
 local weir = require("weir.ffi")
 
@@ -307,6 +308,24 @@ end
 -- Where it was written, with its name, for messages.
 function _M.conf_origin(key)
   return C.weir_conf_origin(key, #key, sv) == 0 and str(sv[0]) .. ": " .. key or key
+end
+
+local has_looked = false
+
+-- The directories of plugin_dir. Whoever checks a configuration warns of those that are named there
+-- and do not exist: what they were to hold would be missed in other words.
+function _M.conf_dirs()
+  local dirs = _M.conf_list("plugin_dir")
+  if has_looked or C.weir_worker_id() ~= 0 or _M.conf_origin("plugin_dir") == "plugin_dir" then
+    return dirs
+  end
+  has_looked = true
+  for _, dir in ipairs(dirs) do
+    if C.weir_dir_names(dir, sv) == weir.NONE then
+      log.warn(_M.conf_origin("plugin_dir"), ": ", dir, ": there is no such directory")
+    end
+  end
+  return dirs
 end
 
 return _M

@@ -45,7 +45,7 @@ end
 
 -- As load, with what weir.conf says.
 function _M.load_configured()
-  return _M.load(kind.conf_list("plugin_dir"), kind.conf_list("vaults"),
+  return _M.load(kind.conf_dirs(), kind.conf_list("vaults"),
     kind.conf_origin("vaults"))
 end
 
