@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@ static const char *const LEVEL_NAMES[] = {
 static struct {
     int fd;
     enum log_level level;
+    bool is_torn; /* the disk was full within our last line */
     char path[1024];
     char name[32];
 } the_log = { .fd = STDERR_FILENO, .level = LOG_NOTICE };
@@ -74,6 +76,7 @@ void log_reopen(void)
     }
     close(the_log.fd);
     the_log.fd = fd;
+    the_log.is_torn = false;
 }
 
 void log_set_name(const char *name)
@@ -110,6 +113,16 @@ static size_t line_begin(char *line, enum log_level level)
     return n;
 }
 
+/* A full disk is said nowhere else; the next line is not to become the end of one that it cut. */
+static void write_line(char *line, size_t n)
+{
+    struct iovec parts[] = { { "\n", the_log.is_torn }, { line, n } };
+    ssize_t sent = writev(the_log.fd, parts, ARRAY_LEN(parts));
+
+    if (sent > 0)
+        the_log.is_torn = (size_t)sent > parts[0].iov_len && (size_t)sent < parts[0].iov_len + n;
+}
+
 void log_bytes(enum log_level level, const char *p, size_t n)
 {
     static const char HEX[] = "0123456789abcdef";
@@ -138,8 +151,7 @@ void log_bytes(enum log_level level, const char *p, size_t n)
         }
     }
     line[at++] = '\n';
-    if (write(the_log.fd, line, at) == -1)
-        return; /* a full disk: there is nowhere left to say it */
+    write_line(line, at);
 }
 
 void log_msg(enum log_level level, const char *fmt, ...)

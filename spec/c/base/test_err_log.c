@@ -7,9 +7,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/log.h"
@@ -164,6 +166,27 @@ static void a_long_line_is_cut_and_says_so(void **state)
     }
 }
 
+static void a_line_that_the_disk_has_cut_ends(void **state)
+{
+    struct rlimit all, little;
+    const char *text;
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    little = (struct rlimit){ 10, all.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    log_error("cut");
+    log_error("lost");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    log_error("whole");
+    log_error("whole too");
+    text = text_of(the_path);
+    assert_int_equal(text[10], '\n');
+    assert_non_null(strstr(text + 11, ": whole\n2"));
+    assert_non_null(strstr(text + 11, ": whole too\n"));
+}
+
 static void reopening_follows_the_name(void **state)
 {
     (void)state;
@@ -203,6 +226,7 @@ int main(void)
         TEST(what_is_below_the_level_is_not_written),
         TEST(an_event_is_one_line_whatever_it_holds),
         TEST(a_long_line_is_cut_and_says_so),
+        TEST(a_line_that_the_disk_has_cut_ends),
         TEST(reopening_follows_the_name),
         TEST(a_log_that_cannot_be_opened_leaves_the_old_one),
     };
