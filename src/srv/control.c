@@ -20,9 +20,9 @@
 #include <unistd.h>
 
 #define POLL_MS 20
-#define STOP_SPARE_MS 15000   /* over drain_timeout */
-#define RELOAD_WAIT_MS 240000 /* more than the master grants a reload and what it follows */
-#define UPGRADE_WAIT_MS 80000 /* more than it grants an upgrade */
+#define STOP_SPARE_MS 15000    /* over drain_timeout */
+#define RELOAD_WAIT_MS 240000  /* more than the master grants a reload and what it follows */
+#define UPGRADE_WAIT_MS 130000 /* more than it grants an upgrade */
 
 struct instance {
     char pid_file[4096];

@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define UPGRADE_ENV "WEIR_UPGRADE"
-#define START_TIMEOUT_MS 60000
+/* More than the new master grants what it looks up, its trial and its workers. */
+#define START_TIMEOUT_MS 115000
 
 bool upgrade_is_inherited(void)
 {
