@@ -461,6 +461,14 @@ describe("weir vault", function()
     end
   end)
 
+  it("get prints an empty secret, and says that it is", function()
+    stdlib.setenv("WEIR_SPEC_EMPTY", "")
+    local text, code = vault("get", "env/weir-spec-empty")
+    stdlib.setenv("WEIR_SPEC_EMPTY", nil)
+    assert.equal(0, code)
+    assert.equal("weir: this secret is there, and empty\n\n", text)
+  end)
+
   it("get says why there is none", function()
     for ref, why in pairs({
       ["files/none"] = "/files/none: No such file or directory",

@@ -15,7 +15,7 @@ Usage: weir vault get REFERENCE
        weir vault list
 
 get   prints the secret that a reference names, such as {vault://env/redis-password},
-      or shorter: env/redis-password
+      or shorter: env/redis-password, and a line break; one that is empty is no error
 list  shows each reference in weir.conf and weir.yml, the type of its vault, after how
       many seconds it is looked up again, and whether it can be. The exit status is 1
       if one cannot.
@@ -45,6 +45,9 @@ local function get(text)
   value, err = secret.look_up(cell)
   if not value then
     return complain(err)
+  end
+  if value == "" then
+    complain("this secret is there, and empty")
   end
   io.stdout:write(value, "\n")
   return 0
