@@ -195,6 +195,25 @@ describe("the master", function()
     end), "a process outlives its master")
   end)
 
+  it("takes a worker with it that hears no signal just then", function()
+    weir.write_plugin(e, "deaf", [[
+      return { VERSION = "1.0.0", PRIORITY = 1, access = function() os.execute("sleep 1") end }
+    ]])
+    make({ workers = 1, plugin_dir = env.srcdir .. "/plugins," .. weir.plugin_dir(e) })
+    w:write_yml(limits.sample_yml(service.url) .. "plugins:\n  - name: deaf\n")
+    w:start()
+    local c = assert(fcgi.connect(w.unix))
+    assert(c:send(fcgi.request({})))
+    net.sleep(0.3)
+    w.proc:kill(signal.SIGKILL)
+    assert(net.wait_until(5, function()
+      return #proc.belonging_to(w.conf_path) == 0
+    end), "a process outlives its master")
+    assert.equal(200, assert(c:answer()).status)
+    c:close()
+    w.proc = nil
+  end)
+
   it("ends a new binary that it has started, when it is stopped itself", function()
     e:write("plugins/vaults/slow/schema.lua", [[
       return { name = "slow", fields = require("weir.schema.vault").fields({}) }

@@ -45,6 +45,7 @@ static NORETURN void run_worker(struct master *m, const struct generation *g, un
         .number = number,
         .generation = g->number,
         .notify_fd = notify_fd,
+        .master = parent,
     };
     char name[32];
     struct err e;

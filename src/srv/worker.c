@@ -132,9 +132,14 @@ static void beat(struct worker *w)
 
 static void on_beat(int fd, short what, void *arg)
 {
+    struct worker *w = arg;
+
     (void)fd;
     (void)what;
-    beat(arg);
+    beat(w);
+    /* its death sends one (identity.c), which is lost while a plugin's os.execute runs */
+    if (w->args->master && getppid() != w->args->master)
+        raise(SIGQUIT);
 }
 
 /*

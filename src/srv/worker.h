@@ -9,6 +9,7 @@
 #include "base/weir.h"
 #include "conf/keys.h"
 #include <stdint.h>
+#include <sys/types.h>
 
 struct buf;
 struct shared;
@@ -22,6 +23,7 @@ struct worker_args {
     unsigned number;     /* 1 to conf->workers; also the slot in the statistics */
     uint32_t generation; /* counts the reloads; 1 at a start */
     int notify_fd;       /* see worker_notify_*; -1 without a master */
+    pid_t master;        /* 0: none */
 };
 
 /*
