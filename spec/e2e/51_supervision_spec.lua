@@ -195,7 +195,8 @@ describe("the master", function()
     end), "a process outlives its master")
   end)
 
-  it("takes a worker with it that hears no signal just then", function()
+  -- system() ignores SIGQUIT.
+  local function start_deaf()
     weir.write_plugin(e, "deaf", [[
       return { VERSION = "1.0.0", PRIORITY = 1, access = function() os.execute("sleep 1") end }
     ]])
@@ -205,6 +206,22 @@ describe("the master", function()
     local c = assert(fcgi.connect(w.unix))
     assert(c:send(fcgi.request({})))
     net.sleep(0.3)
+    return c
+  end
+
+  it("is obeyed by a worker that hears no signal just then", function()
+    local c = start_deaf()
+    local before = w:workers()[1]
+    assert.equal(0, select(2, w:command("reload")))
+    assert(net.wait_until(4, function()
+      return not proc.is_alive(before)
+    end), "it goes on beside the new one")
+    assert.equal(200, assert(c:answer()).status)
+    c:close()
+  end)
+
+  it("takes a worker with it that hears no signal just then", function()
+    local c = start_deaf()
     w.proc:kill(signal.SIGKILL)
     assert(net.wait_until(5, function()
       return #proc.belonging_to(w.conf_path) == 0

@@ -222,6 +222,7 @@ void children_stop(struct master *m, uint32_t generation, int sig, int64_t grace
         if (generation && c->generation != generation)
             continue;
         c->state = CHILD_STOPPING;
+        c->drains = sig == SIGQUIT;
         if (!c->kill_at_mono_ms || c->kill_at_mono_ms > kill_at)
             c->kill_at_mono_ms = kill_at;
         kill(c->pid, sig);
@@ -289,6 +290,15 @@ static void check_heartbeat(struct master *m, struct child *c, int64_t now_ms)
     c->kill_at_mono_ms = now_ms + ABORT_GRACE_MS;
 }
 
+/* It is lost while a plugin's os.execute runs. */
+static void repeat_order(const struct master *m, const struct child *c)
+{
+    const struct stats_worker *w = c->drains ? figures_of(m, c->pid) : NULL;
+
+    if (w && !__atomic_load_n(&w->draining, __ATOMIC_ACQUIRE))
+        kill(c->pid, SIGQUIT);
+}
+
 static void kill_when_due(struct child *c, int64_t now_ms)
 {
     if (!c->kill_at_mono_ms || now_ms < c->kill_at_mono_ms)
@@ -335,6 +345,7 @@ void children_tick(struct master *m, int64_t now_ms)
     TAILQ_FOREACH (c, &m->children, link) {
         if (c->state == CHILD_READY && m->current)
             check_heartbeat(m, c, now_ms);
+        repeat_order(m, c);
         kill_when_due(c, now_ms);
     }
     if (m->stop != STOP_NOT || !m->current)

@@ -54,6 +54,7 @@ struct child {
     int notify_fd; /* -1 once it is ready */
     int64_t started_mono_ms, ready_mono_ms;
     int64_t kill_at_mono_ms; /* SIGKILL then; 0: not */
+    bool drains;             /* it was told to */
     bool reopen_when_ready;
 };
 
