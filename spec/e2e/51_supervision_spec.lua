@@ -213,20 +213,20 @@ describe("the master", function()
     local c = start_deaf()
     local before = w:workers()[1]
     assert.equal(0, select(2, w:command("reload")))
+    assert.equal(200, assert(c:answer()).status)
     assert(net.wait_until(4, function()
       return not proc.is_alive(before)
     end), "it goes on beside the new one")
-    assert.equal(200, assert(c:answer()).status)
     c:close()
   end)
 
   it("takes a worker with it that hears no signal just then", function()
     local c = start_deaf()
     w.proc:kill(signal.SIGKILL)
+    assert.equal(200, assert(c:answer()).status)
     assert(net.wait_until(5, function()
       return #proc.belonging_to(w.conf_path) == 0
     end), "a process outlives its master")
-    assert.equal(200, assert(c:answer()).status)
     c:close()
     w.proc = nil
   end)
