@@ -29,8 +29,7 @@ static int64_t longest_ms(int64_t what)
     return what < 0 ? -what : PERIODS[what];
 }
 
-/* To a window that has begun by another worker's clock, but not by ours, its end is too far away.
- */
+/* The end of a window that has begun by another worker's clock, but not by ours, is too far. */
 static void give(const struct counter_use *use, int count, const int64_t *what, double less,
                  double *used, double *previous, int64_t *reset_ms)
 {

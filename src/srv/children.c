@@ -323,8 +323,7 @@ static void respawn_when_due(struct master *m, unsigned number, int64_t now_ms)
     r->due_mono_ms = now_ms + FAST_DEATH_MS;
 }
 
-/* As they were, when all of weir has stood still: a container may be paused, a machine may sleep.
- */
+/* When all of weir has stood still: a container may be paused, a machine may sleep. */
 static void forgive_pause(struct master *m, int64_t now_ms)
 {
     int64_t last_ms = m->looked_mono_ms;

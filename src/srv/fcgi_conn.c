@@ -291,6 +291,8 @@ static int unread_bytes(const struct fcgi_conn *c)
 /* Who reads nothing for so long will not read the rest. */
 static void wait_for_reader(struct fcgi_conn *c)
 {
+    if (c->server->conf->idle_timeout_ms == 0)
+        return;
     c->unread_bytes = unread_bytes(c);
     deadline_set(&c->server->idle_deadlines, &c->deadline);
 }
